@@ -1,0 +1,249 @@
+/**
+ * Every setting: one table, read from flags, the environment and one file, in that order of strength.
+ * The README's table of settings is tested against `SETTINGS`. No schema library here: the command's fast path
+ * loads this file.
+ */
+import { readFileSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { parseEnv } from 'node:util'
+import { MemsyncError } from './errors.ts'
+
+interface Setting {
+  /** Checks and converts; throws a plain Error that says what is wrong with the value. */
+  parse: (text: string) => unknown
+  /** As it would be written; undefined where there is none. */
+  default?: string
+  example: string
+  description: string
+  secret?: true
+}
+
+function integer(min: number, max: number) {
+  return (text: string): number => {
+    const value = Number(text)
+    if (!/^\d+$/.test(text) || value < min || value > max) {
+      throw new Error(`is not a whole number from ${min} to ${max}`)
+    }
+    return value
+  }
+}
+
+function oneOf<const T extends string>(...choices: T[]) {
+  return (text: string): T => {
+    const choice = choices.find((candidate) => candidate === text)
+    if (choice === undefined) throw new Error(`is not one of ${choices.join(', ')}`)
+    return choice
+  }
+}
+
+function url(...protocols: string[]) {
+  return (text: string): string => {
+    const protocol = URL.canParse(text) ? new URL(text).protocol.slice(0, -1) : ''
+    if (!protocols.includes(protocol)) throw new Error(`is not a URL of ${protocols.join(' or ')}`)
+    return text
+  }
+}
+
+function folder(text: string): string {
+  if (text.includes('\0')) throw new Error('is not a path')
+  return resolve(text.replace(/^~(?=\/|$)/, homedir()))
+}
+
+function word(text: string): string {
+  if (!/^[A-Za-z0-9_-]{1,64}$/.test(text)) throw new Error('is not 1 to 64 letters, digits, - or _')
+  return text
+}
+
+function text(value: string): string {
+  return value
+}
+
+function defaultDataDir(): string {
+  if (process.platform === 'darwin') return join(homedir(), 'Library', 'Application Support', 'memsyncd')
+  return join(process.env.XDG_DATA_HOME || join(homedir(), '.local', 'share'), 'memsyncd')
+}
+
+function defaultConfigFile(): string {
+  return join(process.env.XDG_CONFIG_HOME || join(homedir(), '.config'), 'memsyncd', 'memsync.env')
+}
+
+export const SETTINGS = {
+  REDIS_URL: {
+    parse: url('redis', 'rediss', 'unix'),
+    example: 'redis://127.0.0.1:6379',
+    description: 'The Redis to use. Unset: a private one in the data folder, on a unix socket.',
+    secret: true,
+  },
+  MEMSYNC_DATA_DIR: {
+    parse: folder,
+    example: '/var/lib/memsyncd',
+    description: 'Where the store, the private Redis and the lock live; made with mode 0700.',
+  },
+  MEMSYNC_CONFIG: {
+    parse: folder,
+    example: '/etc/memsyncd/memsync.env',
+    description: 'The settings file: lines of NAME=value.',
+  },
+  MEMSYNC_QUEUE_PREFIX: {
+    parse: word,
+    default: 'bull',
+    example: 'bull',
+    description: 'The prefix of the BullMQ keys; every producer must use the same.',
+  },
+  MEMSYNC_CONCURRENCY: {
+    parse: integer(1, 1000),
+    default: '100',
+    example: '100',
+    description: 'Jobs in flight at once; what is in flight is written in one transaction.',
+  },
+  MEMSYNC_MAX_VALUE_BYTES: {
+    parse: integer(1, 64 * 1024 * 1024),
+    default: String(1024 * 1024),
+    example: '1048576',
+    description: 'The longest value taken, in bytes of JSON.',
+  },
+  MEMSYNC_HISTORY_VERSIONS: {
+    parse: integer(2, 1000),
+    default: '10',
+    example: '10',
+    description: 'Writes kept per key, the current one included.',
+  },
+  MEMSYNC_DRAIN_TIMEOUT_MS: {
+    parse: integer(0, 60_000),
+    default: '8000',
+    example: '8000',
+    description: 'How long a stop waits for the jobs in flight, in milliseconds.',
+  },
+  MEMSYNC_STALL_TIMEOUT_MS: {
+    parse: integer(1000, 3_600_000),
+    default: '30000',
+    example: '30000',
+    description:
+      'How long jobs may wait with nothing finishing before the workers are rebuilt; then again, the exit.',
+  },
+  MEMSYNC_LOG_LEVEL: {
+    parse: oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),
+    default: 'info',
+    example: 'debug',
+    description: 'The least level that is logged.',
+  },
+  WORKER_JOB: {
+    parse: text,
+    example: 'MEMORY_SYNC',
+    description: 'Runs one job of this name instead of the daemon.',
+  },
+  WORKER_PAYLOAD: {
+    parse: text,
+    example: '{"key":"test","value":"data"}',
+    description: "That job's data, as JSON.",
+    secret: true,
+  },
+} as const satisfies Record<string, Setting>
+
+export type SettingName = keyof typeof SETTINGS
+
+/** The settings in force, converted. Durations are milliseconds, sizes bytes. */
+export interface Config {
+  redisUrl: string | undefined
+  dataDir: string
+  configFile: string
+  queuePrefix: string
+  concurrency: number
+  maxValueBytes: number
+  historyVersions: number
+  drainTimeoutMs: number
+  stallTimeoutMs: number
+  logLevel: string
+  workerJob: string | undefined
+  workerPayload: string | undefined
+}
+
+export type SettingSource = 'flag' | 'environment' | 'file' | 'default' | 'unset'
+
+interface LoadedConfig {
+  config: Config
+  /** Each setting as written and where it came from. */
+  sources: Map<SettingName, { text: string | undefined; source: SettingSource }>
+}
+
+type Texts = Record<string, string | undefined>
+
+function readSettingsFile(path: string, required: boolean): Texts {
+  let content: string
+  try {
+    content = readFileSync(path, 'utf8')
+  } catch (cause) {
+    if (!required && (cause as NodeJS.ErrnoException).code === 'ENOENT') return {}
+    throw new MemsyncError('MEMSYNC_BAD_SETTING', `MEMSYNC_CONFIG: ${path} cannot be read`, { cause })
+  }
+  const texts = parseEnv(content)
+  const unknown = Object.keys(texts).find((name) => !Object.hasOwn(SETTINGS, name))
+  if (unknown !== undefined) {
+    throw new MemsyncError('MEMSYNC_BAD_SETTING', `${unknown} in ${path}: there is no such setting`)
+  }
+  return texts
+}
+
+/**
+ * The settings in force.
+ * @param flags given on the command line, by setting name
+ * @throws MEMSYNC_BAD_SETTING that names the setting, what is wrong with its value, and an example
+ */
+export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedConfig {
+  const givenFile = flags.MEMSYNC_CONFIG ?? (env.MEMSYNC_CONFIG || undefined)
+  const configFile = folder(givenFile ?? defaultConfigFile())
+  const file = readSettingsFile(configFile, givenFile !== undefined)
+  const sources: LoadedConfig['sources'] = new Map()
+
+  const find = (name: SettingName): { text: string | undefined; source: SettingSource } => {
+    const fallback = (SETTINGS[name] as Setting).default
+    if (flags[name] !== undefined) return { text: flags[name], source: 'flag' }
+    // An empty variable counts as unset, as shells and launchd have no other way to unset one.
+    if (env[name]) return { text: env[name], source: 'environment' }
+    if (file[name]) return { text: file[name], source: 'file' }
+    return { text: fallback, source: fallback === undefined ? 'unset' : 'default' }
+  }
+
+  const read = <N extends SettingName>(name: N): ReturnType<(typeof SETTINGS)[N]['parse']> | undefined => {
+    const found = find(name)
+    sources.set(name, found)
+    if (found.text === undefined) return undefined
+    const setting: Setting = SETTINGS[name]
+    try {
+      return setting.parse(found.text) as ReturnType<(typeof SETTINGS)[N]['parse']>
+    } catch (cause) {
+      const shown = setting.secret ? 'its value' : JSON.stringify(found.text)
+      const problem = cause instanceof Error ? cause.message : String(cause)
+      throw new MemsyncError(
+        'MEMSYNC_BAD_SETTING',
+        `${name} (from ${found.source}): ${shown} ${problem}; for example ${name}=${setting.example}`,
+      )
+    }
+  }
+  // A setting with a default is never undefined; the table above is the only place that says which has one.
+  const sure = <T>(value: T | undefined): T => value as T
+
+  const config: Config = {
+    redisUrl: read('REDIS_URL'),
+    dataDir: read('MEMSYNC_DATA_DIR') ?? defaultDataDir(),
+    configFile: read('MEMSYNC_CONFIG') ?? configFile,
+    queuePrefix: sure(read('MEMSYNC_QUEUE_PREFIX')),
+    concurrency: sure(read('MEMSYNC_CONCURRENCY')),
+    maxValueBytes: sure(read('MEMSYNC_MAX_VALUE_BYTES')),
+    historyVersions: sure(read('MEMSYNC_HISTORY_VERSIONS')),
+    drainTimeoutMs: sure(read('MEMSYNC_DRAIN_TIMEOUT_MS')),
+    stallTimeoutMs: sure(read('MEMSYNC_STALL_TIMEOUT_MS')),
+    logLevel: sure(read('MEMSYNC_LOG_LEVEL')),
+    workerJob: read('WORKER_JOB'),
+    workerPayload: read('WORKER_PAYLOAD'),
+  }
+  for (const [name, path] of [
+    ['MEMSYNC_DATA_DIR', config.dataDir],
+    ['MEMSYNC_CONFIG', configFile],
+  ] as const) {
+    const found = sources.get(name)
+    if (found?.source === 'unset') sources.set(name, { text: path, source: 'default' })
+  }
+  return { config, sources }
+}

@@ -1,0 +1,152 @@
+/**
+ * Every error this program can hand to a person or a caller: one stable code, what it means, and what to do.
+ * Match on `code`, never on the class or the message. The README's table of codes is tested against `ERROR_CODES`.
+ */
+
+/**
+ * What the code that meets an error does with the job in hand:
+ * - `permanent`: it cannot succeed without a person, so it is a dead letter now
+ * - `transient`: it burns an attempt and is tried again
+ * - `outage`: a dependency is away, so the lane's gate shuts and no attempt burns
+ * - `credentials`: as `outage`, and the operator is told
+ */
+export type ErrorClass = 'permanent' | 'transient' | 'outage' | 'credentials'
+
+interface ErrorEntry {
+  class: ErrorClass
+  /** What happened, in a sentence for the README. */
+  meaning: string
+  /** What the reader does about it. */
+  hint: string
+}
+
+export const ERROR_CODES = {
+  MEMSYNC_BAD_SETTING: {
+    class: 'permanent',
+    meaning: 'A setting has a value that cannot be used.',
+    hint: 'Correct the setting the message names; `memsync config` shows where its value came from.',
+  },
+  MEMSYNC_BAD_USAGE: {
+    class: 'permanent',
+    meaning: 'A command was called with arguments it does not take.',
+    hint: 'Run the command with --help.',
+  },
+  MEMSYNC_INVALID_MEMORY: {
+    class: 'permanent',
+    meaning: 'A memory breaks the contract: a field is missing, unknown, or of the wrong type or size.',
+    hint: 'Correct the field the message names; `memsync schema` prints the contract.',
+  },
+  MEMSYNC_INVALID_VALUE: {
+    class: 'permanent',
+    meaning:
+      'A value is not JSON: it holds undefined, a function, a BigInt, NaN, a class instance or a cycle.',
+    hint: 'Convert what stands at the path the message names to plain JSON.',
+  },
+  MEMSYNC_VALUE_TOO_LARGE: {
+    class: 'permanent',
+    meaning: 'A value is longer or deeper than the limit.',
+    hint: 'Split the value, or raise MEMSYNC_MAX_VALUE_BYTES on every producer and the daemon.',
+  },
+  MEMSYNC_UNKNOWN_JOB: {
+    class: 'permanent',
+    meaning: 'A job has a name no handler is registered for, or an id its producer chose.',
+    hint: 'Use the job name MEMORY_SYNC and set no job id.',
+  },
+  MEMSYNC_HANDLER_FAILED: {
+    class: 'transient',
+    meaning: 'A handler threw an error that no table names.',
+    hint: 'Read the cause; the job is tried again until its attempts are used up.',
+  },
+  MEMSYNC_STALLED: {
+    class: 'permanent',
+    meaning: 'A job was in flight each time the process died, too often to be tried again.',
+    hint: 'Look at the dead letter for what is special about it, then redrive or drop it.',
+  },
+  MEMSYNC_JOB_LOST: {
+    class: 'transient',
+    meaning: 'The queue no longer knows a job that was being waited for (Redis was flushed or replaced).',
+    hint: 'Read the key back; hand the memory over again if it is not there.',
+  },
+  MEMSYNC_QUEUE_UNAVAILABLE: {
+    class: 'outage',
+    meaning: 'Redis does not answer.',
+    hint: 'Start it, or check REDIS_URL; `memsync status` says what the daemon sees.',
+  },
+  MEMSYNC_QUEUE_REFUSED: {
+    class: 'outage',
+    meaning: 'Redis answers but takes no writes (out of memory, read-only, loading, or failing to persist).',
+    hint: 'Read the cause, and mend Redis: free memory or disk, or point REDIS_URL at the primary.',
+  },
+  MEMSYNC_REDIS_MISSING: {
+    class: 'permanent',
+    meaning: 'There is no redis-server or valkey-server on the PATH, and REDIS_URL is not set.',
+    hint: 'Install one (Debian: apt-get install redis-server; macOS: brew install redis), or set REDIS_URL.',
+  },
+  MEMSYNC_STORE_UNAVAILABLE: {
+    class: 'outage',
+    meaning: 'The store cannot be written now (disk full, busy, read-only or an I/O error).',
+    hint: 'Free space or mend the disk; work resumes by itself.',
+  },
+  MEMSYNC_STORE_CORRUPT: {
+    class: 'permanent',
+    meaning: 'The store failed its integrity check and was left untouched.',
+    hint: 'Move the file aside and restore a copy; nothing is written until then.',
+  },
+  MEMSYNC_ALREADY_RUNNING: {
+    class: 'permanent',
+    meaning: 'Another daemon holds this data folder.',
+    hint: 'Stop it first, or give this one its own MEMSYNC_DATA_DIR.',
+  },
+  MEMSYNC_STALLED_LANE: {
+    class: 'permanent',
+    meaning: 'Jobs wait, the gate is open, and nothing finishes even after the workers were rebuilt.',
+    hint: 'The process exits with code 70 so that its supervisor starts it afresh.',
+  },
+  MEMSYNC_NOT_FOUND: {
+    class: 'permanent',
+    meaning: 'There is no such memory, version or dead letter.',
+    hint: 'Check the key and the namespace; `memsync list` and `memsync dlq list` show what is there.',
+  },
+  MEMSYNC_INTERRUPTED: {
+    class: 'outage',
+    meaning: 'The process is stopping, so the work was given back unpenalised.',
+    hint: 'Nothing: it goes on when a daemon runs.',
+  },
+} as const satisfies Record<string, ErrorEntry>
+
+export type ErrorCode = keyof typeof ERROR_CODES
+
+interface ErrorOptions {
+  cause?: unknown
+  /** Overrides the code's own class, where the same code can be either. */
+  class?: ErrorClass
+  /** The least time to wait before the next try, in milliseconds, as the dependency asked. */
+  retryAfterMs?: number
+}
+
+/** The one error class of this program. Its message never holds a value or a secret. */
+export class MemsyncError extends Error {
+  readonly code: ErrorCode
+  readonly class: ErrorClass
+  readonly retryAfterMs: number | undefined
+
+  constructor(code: ErrorCode, message: string, options: ErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'MemsyncError'
+    this.code = code
+    this.class = options.class ?? ERROR_CODES[code].class
+    this.retryAfterMs = options.retryAfterMs
+  }
+
+  /** What the reader does about it. */
+  get hint(): string {
+    return ERROR_CODES[this.code].hint
+  }
+}
+
+/** The error as one, whatever was thrown: what is not ours becomes `fallback` with the original as its cause. */
+export function toMemsyncError(thrown: unknown, fallback: ErrorCode): MemsyncError {
+  if (thrown instanceof MemsyncError) return thrown
+  const message = thrown instanceof Error ? thrown.message : String(thrown)
+  return new MemsyncError(fallback, message, { cause: thrown })
+}

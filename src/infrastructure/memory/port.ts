@@ -1,0 +1,132 @@
+/**
+ * What a memory store is, whatever engine holds it. Every engine passes the same conformance suite.
+ *
+ * A store keeps, for each (namespace, key), the newest accepted write by `compareVersions`, the writes before
+ * it (history), and the receipts of what became of it. Deletes are kept as tombstones, so that an older write
+ * does not bring a key back.
+ */
+import type { JsonValue } from '../../jobs/jsonValue.ts'
+import type { Version } from '../../jobs/version.ts'
+
+export type Metadata = Record<string, string | number | boolean>
+
+/** One write, already checked: values are JSON text, so that what is stored is what was handed over. */
+export interface Write {
+  op: 'set' | 'delete' | 'rollback'
+  namespace: string
+  key: string
+  /** JSON text; present for a set only. */
+  valueJson?: string
+  metadataJson?: string
+  embed?: boolean
+  version: Version
+  /** When the producer handed it over, in Unix milliseconds. */
+  acceptedAtMs: number
+}
+
+/**
+ * What became of a write:
+ * - `applied`: it is the newest of its key
+ * - `superseded`: a newer write of the same key had been applied before it
+ * `repeated` is true where this very write had its outcome before (a job run again after a crash): nothing was
+ * written or counted a second time, and the outcome is the first one.
+ */
+export interface WriteOutcome {
+  outcome: 'applied' | 'superseded'
+  repeated: boolean
+}
+
+/** A memory as the store holds it. */
+export interface StoredMemory {
+  namespace: string
+  key: string
+  /** Undefined where the newest write is a delete. */
+  value: JsonValue | undefined
+  deleted: boolean
+  metadata: Metadata | undefined
+  embed: boolean
+  version: Version
+  acceptedAtMs: number
+  persistedAtMs: number
+}
+
+/** How far a memory has come: the newest version that reached each lane's end. */
+export interface Receipt {
+  lane: 'embed' | 'push'
+  version: Version
+  /** The remote's own id of the memory; absent for embeddings. */
+  remoteId?: string
+  /** Hash of what was sent or embedded. */
+  contentHash: string
+  atMs: number
+}
+
+export interface ListOptions {
+  namespace?: string
+  prefix?: string
+  /** Page size; 100 unless given, 10,000 at most. */
+  limit?: number
+  /** Where the last page ended: its `next`. */
+  after?: { namespace: string; key: string }
+  /** Tombstones too. */
+  includeDeleted?: boolean
+}
+
+export interface ListPage {
+  memories: StoredMemory[]
+  /** Pass as `after` for the next page; undefined on the last. */
+  next: { namespace: string; key: string } | undefined
+}
+
+export interface StoreTotals {
+  /** Live keys, tombstones not counted. */
+  keys: number
+  /** Bytes the store takes on disk. */
+  bytes: number
+  /** Writes that were applied and superseded since the store was made; each write counts once. */
+  synced: number
+  superseded: number
+}
+
+/** Where the queue's life stands; see `queue/epoch.ts`. */
+export interface EpochRecord {
+  epoch: number
+  /** Random mark of this life of the queue, also kept in Redis; empty before the first. */
+  token: string
+  /** The newest batch recorded with a commit; Redis counts the same and must never be behind. */
+  batch: number
+}
+
+export interface Store {
+  /**
+   * Applies the writes in one durable transaction, in the order given, each with its own outcome.
+   * `epoch` is recorded with them. On error nothing was written.
+   * @throws MEMSYNC_STORE_UNAVAILABLE
+   */
+  apply(writes: readonly Write[], epoch?: EpochRecord): Promise<WriteOutcome[]>
+  /** A version after everything the store has applied and before whatever the queue accepts next. */
+  nextLocalVersion(): Promise<Version>
+  readEpoch(): Promise<EpochRecord>
+
+  /** The newest write, tombstones included; undefined where there never was one. */
+  find(key: string, namespace?: string): Promise<StoredMemory | undefined>
+  /** Newest first: the current write, then those before it. */
+  history(key: string, namespace?: string): Promise<StoredMemory[]>
+  list(options?: ListOptions): Promise<ListPage>
+  totals(): Promise<StoreTotals>
+
+  /** Records a receipt; an older version never replaces a newer one. True where it was taken. */
+  recordReceipt(key: string, namespace: string, receipt: Receipt): Promise<boolean>
+  receipts(key: string, namespace?: string): Promise<Receipt[]>
+
+  /** Cheap proof that it can be written now. @throws MEMSYNC_STORE_UNAVAILABLE */
+  probe(): Promise<void>
+  close(): Promise<void>
+}
+
+export interface StoreOptions {
+  /** Writes kept per key, the current one included. Default 10. */
+  historyVersions?: number
+  /** Only read, beside a daemon that writes. */
+  readOnly?: boolean
+}
