@@ -92,6 +92,11 @@ export const ERROR_CODES = {
     meaning: 'The store failed its integrity check and was left untouched.',
     hint: 'Move the file aside and restore a copy; nothing is written until then.',
   },
+  MEMSYNC_STORE_NEWER: {
+    class: 'permanent',
+    meaning: 'The store was written by a newer memsyncd, and was left untouched.',
+    hint: 'Upgrade this memsyncd, or give it another MEMSYNC_DATA_DIR.',
+  },
   MEMSYNC_ALREADY_RUNNING: {
     class: 'permanent',
     meaning: 'Another daemon holds this data folder.',

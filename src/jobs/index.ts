@@ -4,27 +4,35 @@
  */
 import { z } from 'zod'
 import { MemsyncError } from '../errors.ts'
-import { assertJsonValue, encodeJsonValue, type JsonValue } from './jsonValue.ts'
+import { assertJsonValue, encodeJsonValue, isPlainObject, type JsonValue } from './jsonValue.ts'
+import { DEFAULT_NAMESPACE, findTextProblem, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES } from './key.ts'
+
+export { DEFAULT_NAMESPACE, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES }
 
 export const SYNC_QUEUE = 'memory-sync'
 export const DEAD_LETTER_QUEUE = 'memory-dead-letter'
 
-export const MAX_KEY_BYTES = 1024
-export const MAX_NAMESPACE_BYTES = 256
 export const MAX_METADATA_BYTES = 16_384
-export const DEFAULT_NAMESPACE = 'default'
 export const DEFAULT_MAX_VALUE_BYTES = 1024 * 1024
 /** The attempts of a job that does not say otherwise. */
 export const DEFAULT_ATTEMPTS = 3
 
-/** UTF-8 text of 1 to `maxBytes` bytes. A lone surrogate has no UTF-8 form, so it would not come back. */
-const text = (maxBytes: number) =>
-  z
-    .string()
-    .refine((value) => value.isWellFormed(), { error: 'holds a lone surrogate, which has no UTF-8 form' })
-    .refine((value) => value.length > 0, { error: 'is empty' })
-    .refine((value) => Buffer.byteLength(value) <= maxBytes, { error: `is longer than ${maxBytes} bytes` })
-    .meta({ minLength: 1, maxLength: maxBytes })
+/** Adds each problem that `find` names as an issue of the schema's own. */
+const refine =
+  (find: (input: unknown) => { problem: string; path?: string } | undefined) =>
+  (input: unknown, context: z.RefinementCtx) => {
+    const found = find(input)
+    if (found)
+      context.addIssue({ code: 'custom', message: found.problem, path: found.path ? [found.path] : [] })
+  }
+
+const text = (maxBytes: number) => {
+  const find = (input: unknown) => {
+    const problem = findTextProblem(input, maxBytes)
+    return problem === undefined ? undefined : { problem }
+  }
+  return z.string().superRefine(refine(find)).meta({ minLength: 1, maxLength: maxBytes })
+}
 
 const key = text(MAX_KEY_BYTES).meta({ description: 'What the memory is called: 1 to 1,024 bytes of UTF-8.' })
 const namespace = text(MAX_NAMESPACE_BYTES)
@@ -34,12 +42,27 @@ const namespace = text(MAX_NAMESPACE_BYTES)
 /** Kept out of zod's own object handling, which would copy it and lose a `__proto__` name. */
 const value = z.unknown().meta({ description: 'Any JSON value, at most 1 MiB as JSON. Absent for a delete.' })
 
+function findMetadataProblem(input: unknown): { problem: string; path?: string } | undefined {
+  if (typeof input !== 'object' || input === null || Array.isArray(input) || !isPlainObject(input)) {
+    return { problem: 'is not a plain object' }
+  }
+  for (const [name, entry] of Object.entries(input)) {
+    const fits = typeof entry === 'string' || typeof entry === 'boolean' || Number.isFinite(entry)
+    if (!fits) return { problem: 'is not a string, a finite number or a boolean', path: name }
+  }
+  if (Buffer.byteLength(JSON.stringify(input)) <= MAX_METADATA_BYTES) return undefined
+  return { problem: `is longer than ${MAX_METADATA_BYTES} bytes as JSON` }
+}
+
+/** As the value, kept out of zod's own handling of records, which would drop a `__proto__` name unsaid. */
 const metadata = z
-  .record(z.string(), z.union([z.string(), z.number(), z.boolean()]))
-  .refine((flat) => Buffer.byteLength(JSON.stringify(flat)) <= MAX_METADATA_BYTES, {
-    error: `is longer than ${MAX_METADATA_BYTES} bytes as JSON`,
+  .custom<Record<string, string | number | boolean>>()
+  .superRefine(refine(findMetadataProblem))
+  .meta({
+    description: 'A flat object of strings, numbers and booleans, carried to the remote.',
+    type: 'object',
+    additionalProperties: { type: ['string', 'number', 'boolean'] },
   })
-  .meta({ description: 'A flat object of strings, numbers and booleans, carried to the remote.' })
 
 const memorySyncSchema = z
   .strictObject({
@@ -52,12 +75,10 @@ const memorySyncSchema = z
   })
   .meta({ title: 'MEMORY_SYNC', description: 'Data of a MEMORY_SYNC job on the BullMQ queue memory-sync.' })
 
-const memoryRollbackSchema = z
-  .strictObject({ key, namespace })
-  .meta({
-    title: 'MEMORY_ROLLBACK',
-    description: 'Restores the value before the last write, as a new version.',
-  })
+const memoryRollbackSchema = z.strictObject({ key, namespace }).meta({
+  title: 'MEMORY_ROLLBACK',
+  description: 'Restores the value before the last write, as a new version.',
+})
 
 /** The schema of each job's data. */
 export const JOB_SCHEMAS = { MEMORY_SYNC: memorySyncSchema, MEMORY_ROLLBACK: memoryRollbackSchema }
@@ -136,6 +157,12 @@ export function parsePayload<N extends JobName>(
   data: unknown,
   maxValueBytes: number = DEFAULT_MAX_VALUE_BYTES,
 ): JobTypes[N]['payload'] {
+  if (!isJobName(name)) {
+    throw new MemsyncError(
+      'MEMSYNC_UNKNOWN_JOB',
+      `there is no job ${JSON.stringify(String(name).slice(0, 80))}`,
+    )
+  }
   const parsed = JOB_SCHEMAS[name].safeParse(data)
   if (!parsed.success) throw new MemsyncError('MEMSYNC_INVALID_MEMORY', explain(parsed.error))
   if (name === 'MEMORY_SYNC') checkValue(data as MemoryInput, parsed.data as MemorySyncPayload, maxValueBytes)

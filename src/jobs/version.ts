@@ -24,9 +24,12 @@ export function formatVersion(version: Version): string {
   return `${version.epoch}-${version.sequence}-${version.index}`
 }
 
-/** The version in `text`, or undefined where it is not one. */
+const FORMATTED = /^(0|[1-9]\d{0,15})-(0|[1-9]\d{0,15})-(0|[1-9]\d{0,15})$/
+
+/** The version in `text`, exactly as `formatVersion` writes it, or undefined where it is not one. */
 export function parseVersion(text: string): Version | undefined {
-  const match = /^(\d{1,15})-(\d{1,15})-(\d{1,15})$/.exec(text)
+  const match = FORMATTED.exec(text)
   if (!match) return undefined
-  return { epoch: Number(match[1]), sequence: Number(match[2]), index: Number(match[3]) }
+  const version = { epoch: Number(match[1]), sequence: Number(match[2]), index: Number(match[3]) }
+  return Object.values(version).every(Number.isSafeInteger) ? version : undefined
 }

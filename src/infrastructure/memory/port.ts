@@ -64,7 +64,9 @@ export interface Receipt {
 export interface ListOptions {
   namespace?: string
   prefix?: string
-  /** Page size; 100 unless given, 10,000 at most. */
+  /**
+   * Page size; 100 unless given, 10,000 at most. A page of long values ends earlier, so go by `next`.
+   */
   limit?: number
   /** Where the last page ended: its `next`. */
   after?: { namespace: string; key: string }
@@ -100,7 +102,7 @@ export interface EpochRecord {
 export interface Store {
   /**
    * Applies the writes in one durable transaction, in the order given, each with its own outcome.
-   * `epoch` is recorded with them. On error nothing was written.
+   * `epoch` is recorded with them, unless a later one already is. On error nothing was written.
    * @throws MEMSYNC_STORE_UNAVAILABLE
    */
   apply(writes: readonly Write[], epoch?: EpochRecord): Promise<WriteOutcome[]>
@@ -115,7 +117,10 @@ export interface Store {
   list(options?: ListOptions): Promise<ListPage>
   totals(): Promise<StoreTotals>
 
-  /** Records a receipt; an older version never replaces a newer one. True where it was taken. */
+  /**
+   * Records a receipt; an older version never replaces a newer one, and the same version replaces itself.
+   * True where it was taken; false where it is older, or the store has no such memory.
+   */
   recordReceipt(key: string, namespace: string, receipt: Receipt): Promise<boolean>
   receipts(key: string, namespace?: string): Promise<Receipt[]>
 

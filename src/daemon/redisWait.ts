@@ -1,0 +1,44 @@
+/** Waiting for Redis at boot: without a limit, with one log line when it is not there and one when it is. */
+import type { Redis } from 'ioredis'
+import { MemsyncError } from '../errors.ts'
+import type { Logger } from '../logger.ts'
+import { waitUntilReady } from '../queue/connection.ts'
+
+const FIRST_LOOK_MS = 2_000
+
+/**
+ * Resolves once every connection takes commands.
+ * @throws MEMSYNC_INTERRUPTED where `signal` aborts first
+ */
+export async function awaitRedis(connections: Redis[], logger: Logger, signal: AbortSignal): Promise<void> {
+  const startedAt = performance.now()
+  let told = false
+  for (const redis of connections) {
+    while (redis.status !== 'ready') {
+      if (signal.aborted) throw new MemsyncError('MEMSYNC_INTERRUPTED', 'stopped while waiting for Redis')
+      try {
+        await untilReadyOrAborted(redis, signal)
+      } catch (error) {
+        if (!(error instanceof MemsyncError)) throw error
+        if (!told && !signal.aborted) {
+          const cause = error.cause instanceof Error ? error.cause : undefined
+          const reason = (cause as NodeJS.ErrnoException | undefined)?.code ?? cause?.message.split(' ')[0]
+          logger.warn({ state: 'down', reason: reason ?? error.message }, 'redis is away')
+          told = true
+        }
+      }
+    }
+  }
+  if (told) logger.info({ downForMs: Math.round(performance.now() - startedAt) }, 'redis is back')
+}
+
+async function untilReadyOrAborted(redis: Redis, signal: AbortSignal): Promise<void> {
+  const aborted = Promise.withResolvers<void>()
+  const onAbort = () => aborted.resolve()
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    await Promise.race([waitUntilReady(redis, FIRST_LOOK_MS), aborted.promise])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}

@@ -1,0 +1,115 @@
+/**
+ * What `memsync status` shows, collected by the daemon from what it knows, or by the command itself from the
+ * store and Redis where no daemon answers.
+ */
+import type { Queue } from 'bullmq'
+import type { Store } from '../infrastructure/memory/port.ts'
+import { DAEMON_VERSION } from '../release.ts'
+
+/** Whether a lane works: `off` where this release or this configuration has no such lane. */
+export type GateState = 'open' | 'shut' | 'ramping' | 'off' | 'unknown'
+
+export interface LaneStatus {
+  /** Counts are null where Redis does not answer, so that nobody takes "unknown" for "none". */
+  waiting: number | null
+  delayed: number | null
+  active: number | null
+  /** How long the oldest waiting job has waited; null where none waits. */
+  oldestWaitingMs: number | null
+  gate: GateState
+}
+
+export interface Status {
+  version: string
+  daemon: {
+    running: boolean
+    pid: number | null
+    /** ISO 8601. */
+    since: string | null
+    progress: {
+      state: 'working' | 'idle' | 'waiting' | 'stalled' | 'stopped'
+      /** When a job last ended, ISO 8601. */
+      lastSuccess: string | null
+    }
+  }
+  redis: { state: 'up' | 'down' | 'refusing'; endpoint: string; reason: string | null; since: string | null }
+  lanes: { sync: LaneStatus; embed: LaneStatus; push: LaneStatus }
+  deadLetters: number | null
+  totals: {
+    /** Memories this Redis has accepted since its queue began. */
+    queued: number | null
+    synced: number
+    embedded: number
+    pushed: number
+    superseded: number
+  }
+  remote: { state: 'none' | 'up' | 'down' | 'credentials' | 'unknown'; since: string | null; latencyMs: number | null; reason: string | null }
+  store: { keys: number; bytes: number; state: 'up' | 'down'; reason: string | null }
+}
+
+const UNKNOWN_COUNTS = { waiting: null, delayed: null, active: null, oldestWaitingMs: null }
+const LANE_OFF: LaneStatus = { waiting: 0, delayed: 0, active: 0, oldestWaitingMs: null, gate: 'off' }
+
+export interface QueueFigures {
+  sync: Omit<LaneStatus, 'gate'>
+  deadLetters: number
+  queued: number
+}
+
+/** The queue's figures, in a few round trips. The connection must fail fast. */
+export async function readQueueFigures(queue: Queue, deadLetters: () => Promise<number>): Promise<QueueFigures> {
+  const client = await queue.getBackend().client
+  const [counts, oldest, dead, lastId] = await Promise.all([
+    queue.getJobCounts('waiting', 'delayed', 'active', 'failed', 'prioritized'),
+    queue.getJobs(['waiting'], 0, 0, true),
+    deadLetters(),
+    client.get(queue.toKey('id')),
+  ])
+  const first = oldest[0]
+  return {
+    sync: {
+      waiting: (counts.waiting ?? 0) + (counts.prioritized ?? 0),
+      delayed: counts.delayed ?? 0,
+      active: counts.active ?? 0,
+      oldestWaitingMs: first ? Math.max(0, Date.now() - first.timestamp) : null,
+    },
+    // A failed job is a dead letter that the next sweep moves.
+    deadLetters: dead + (counts.failed ?? 0),
+    queued: Number(lastId ?? 0),
+  }
+}
+
+export interface StatusSources {
+  daemon: Status['daemon']
+  redis: Status['redis']
+  /** Undefined where Redis does not answer. */
+  figures: QueueFigures | undefined
+  syncGate: GateState
+  store: Store
+  storeState: { state: 'up' | 'down'; reason: string | null }
+}
+
+export async function composeStatus(sources: StatusSources): Promise<Status> {
+  const totals = await sources.store.totals()
+  const { figures } = sources
+  return {
+    version: DAEMON_VERSION,
+    daemon: sources.daemon,
+    redis: sources.redis,
+    lanes: {
+      sync: { ...(figures?.sync ?? UNKNOWN_COUNTS), gate: sources.syncGate },
+      embed: LANE_OFF,
+      push: LANE_OFF,
+    },
+    deadLetters: figures?.deadLetters ?? null,
+    totals: {
+      queued: figures?.queued ?? null,
+      synced: totals.synced,
+      embedded: 0,
+      pushed: 0,
+      superseded: totals.superseded,
+    },
+    remote: { state: 'none', since: null, latencyMs: null, reason: null },
+    store: { keys: totals.keys, bytes: totals.bytes, ...sources.storeState },
+  }
+}

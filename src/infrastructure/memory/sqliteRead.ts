@@ -1,0 +1,162 @@
+/** The reads of one SQLite connection: rows in, memories out. Each is one statement, so each sees one moment. */
+import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite'
+import { MemsyncError } from '../../errors.ts'
+import type {
+  EpochRecord,
+  ListOptions,
+  ListPage,
+  Metadata,
+  Receipt,
+  StoredMemory,
+  StoreTotals,
+} from './port.ts'
+
+const DEFAULT_PAGE = 100
+const MAX_PAGE = 10_000
+/** Where a page ends early, in characters of JSON, so that a page of the longest values fits in memory. */
+const MAX_PAGE_CHARACTERS = 16 * 1024 * 1024
+
+const CONTENT = 'epoch, sequence, idx, embed, accepted_at_ms, persisted_at_ms, metadata, value'
+
+interface MemoryRow {
+  namespace: string
+  key: string
+  epoch: number
+  sequence: number
+  idx: number
+  embed: number
+  accepted_at_ms: number
+  persisted_at_ms: number
+  metadata: string | null
+  value: string | null
+}
+
+interface ReceiptRow {
+  lane: Receipt['lane']
+  epoch: number
+  sequence: number
+  idx: number
+  remote_id: string | null
+  content_hash: string
+  at_ms: number
+}
+
+function toMemory(row: MemoryRow): StoredMemory {
+  return {
+    namespace: row.namespace,
+    key: row.key,
+    value: row.value === null ? undefined : JSON.parse(row.value),
+    deleted: row.value === null,
+    metadata: row.metadata === null ? undefined : (JSON.parse(row.metadata) as Metadata),
+    embed: row.embed === 1,
+    version: { epoch: row.epoch, sequence: row.sequence, index: row.idx },
+    acceptedAtMs: row.accepted_at_ms,
+    persistedAtMs: row.persisted_at_ms,
+  }
+}
+
+function toReceipt(row: ReceiptRow): Receipt {
+  return {
+    lane: row.lane,
+    version: { epoch: row.epoch, sequence: row.sequence, index: row.idx },
+    ...(row.remote_id === null ? {} : { remoteId: row.remote_id }),
+    contentHash: row.content_hash,
+    atMs: row.at_ms,
+  }
+}
+
+function readLimit(limit = DEFAULT_PAGE): number {
+  if (Number.isInteger(limit) && limit >= 1 && limit <= MAX_PAGE) return limit
+  throw new MemsyncError('MEMSYNC_BAD_USAGE', `limit: ${limit} is not a whole number from 1 to ${MAX_PAGE}`)
+}
+
+/** A lone surrogate would be bound as U+FFFD and so find another memory's text; nothing is stored under one. */
+function canBeStored(...texts: (string | undefined)[]): boolean {
+  return texts.every((text) => text === undefined || text.isWellFormed())
+}
+
+export class SqliteReader {
+  readonly #db: DatabaseSync
+  readonly #statements = new Map<string, StatementSync>()
+
+  constructor(db: DatabaseSync) {
+    this.#db = db
+  }
+
+  #prepare(sql: string): StatementSync {
+    let statement = this.#statements.get(sql)
+    if (!statement) {
+      statement = this.#db.prepare(sql)
+      this.#statements.set(sql, statement)
+    }
+    return statement
+  }
+
+  find(key: string, namespace: string): StoredMemory | undefined {
+    if (!canBeStored(key, namespace)) return undefined
+    const sql = `SELECT namespace, key, ${CONTENT} FROM memories WHERE namespace = ? AND key = ?`
+    const row = this.#prepare(sql).get(namespace, key)
+    return row && toMemory(row as unknown as MemoryRow)
+  }
+
+  history(key: string, namespace: string): StoredMemory[] {
+    if (!canBeStored(key, namespace)) return []
+    const sql = `SELECT ?1 AS namespace, ?2 AS key, revision, ${CONTENT} FROM memories WHERE namespace = ?1 AND key = ?2
+      UNION ALL SELECT ?1, ?2, revision, ${CONTENT} FROM history
+        WHERE memory_id = (SELECT id FROM memories WHERE namespace = ?1 AND key = ?2)
+      ORDER BY revision DESC`
+    return this.#prepare(sql)
+      .all(namespace, key)
+      .map((row) => toMemory(row as unknown as MemoryRow))
+  }
+
+  list(options: ListOptions = {}): ListPage {
+    const { namespace, prefix, after } = options
+    const limit = readLimit(options.limit)
+    if (!canBeStored(namespace, prefix, after?.namespace, after?.key))
+      return { memories: [], next: undefined }
+    const conditions: string[] = options.includeDeleted ? ['TRUE'] : ['value IS NOT NULL']
+    const values: SQLInputValue[] = []
+    const where = (condition: string, ...bound: SQLInputValue[]) => {
+      conditions.push(condition)
+      values.push(...bound)
+    }
+    if (namespace !== undefined) where('namespace = ?', namespace)
+    // No UTF-8 text holds the byte FF, so this is the end of all that begin with the prefix.
+    if (prefix) where(`key >= ? AND key < ? || CAST(x'FF' AS TEXT)`, prefix, prefix)
+    if (after) where('(namespace, key) > (?, ?)', after.namespace, after.key)
+    const sql = `SELECT namespace, key, ${CONTENT} FROM memories WHERE ${conditions.join(' AND ')}
+      ORDER BY namespace, key LIMIT ?`
+
+    const memories: StoredMemory[] = []
+    let characters = 0
+    for (const row of this.#prepare(sql).iterate(...values, limit + 1)) {
+      const last = memories.at(-1)
+      if (last && (memories.length === limit || characters > MAX_PAGE_CHARACTERS)) {
+        return { memories, next: { namespace: last.namespace, key: last.key } }
+      }
+      const memoryRow = row as unknown as MemoryRow
+      characters += memoryRow.value?.length ?? 0
+      memories.push(toMemory(memoryRow))
+    }
+    return { memories, next: undefined }
+  }
+
+  totals(): Omit<StoreTotals, 'bytes'> {
+    const row = this.#prepare('SELECT live_keys AS keys, synced, superseded FROM state').get()
+    return { ...(row as unknown as Omit<StoreTotals, 'bytes'>) }
+  }
+
+  epoch(): EpochRecord {
+    return { ...(this.#prepare('SELECT epoch, token, batch FROM state').get() as unknown as EpochRecord) }
+  }
+
+  receipts(key: string, namespace: string): Receipt[] {
+    if (!canBeStored(key, namespace)) return []
+    const sql = `SELECT lane, epoch, sequence, idx, remote_id, content_hash, at_ms FROM receipts
+      WHERE memory_id = (SELECT id FROM memories WHERE namespace = ? AND key = ?) ORDER BY lane`
+    return this.#prepare(sql)
+      .all(namespace, key)
+      .map((row) => toReceipt(row as unknown as ReceiptRow))
+  }
+}

@@ -1,0 +1,212 @@
+/**
+ * The writes of one SQLite connection, each method to be called within a transaction of the caller's.
+ *
+ * What a write does is decided here by `compareVersions` against the newest write of its key; SQL only carries it
+ * out. An outcome is known for as long as the write itself is kept, in `memories` or `history`; only a write that
+ * is in neither, because it lost or was trimmed, needs a row in `outcomes`, of which the newest are kept.
+ */
+import type { DatabaseSync, StatementSync } from 'node:sqlite'
+import { compareVersions, LOCAL_INDEX_BASE, type Version } from '../../jobs/version.ts'
+import type { EpochRecord, Receipt, Write, WriteOutcome } from './port.ts'
+
+/** Lost and trimmed writes whose outcome is kept: several times what a crash can leave to be run again. */
+const OUTCOMES_KEPT = 50_000
+
+type SqlValue = string | number | null
+type CurrentRow = [
+  id: number,
+  epoch: number,
+  sequence: number,
+  idx: number,
+  revision: number,
+  deleted: number,
+]
+type Content = [embed: number, metadata: SqlValue, value: SqlValue]
+
+/** What one batch changes in the row `state`. */
+interface Tally {
+  synced: number
+  superseded: number
+  liveKeys: number
+  head: Version
+  /** Row id of the newest outcome recorded, 0 where there was none. */
+  newestOutcome: number
+}
+
+export class SqliteWriter {
+  readonly #historyVersions: number
+  readonly #findCurrent: StatementSync
+  readonly #insert: StatementSync
+  readonly #keepCurrent: StatementSync
+  readonly #replace: StatementSync
+  readonly #findPrevious: StatementSync
+  readonly #findInHistory: StatementSync
+  readonly #findOutcome: StatementSync
+  readonly #recordOutcome: StatementSync
+  readonly #recordTrimmed: StatementSync
+  readonly #trimHistory: StatementSync
+  readonly #trimOutcomes: StatementSync
+  readonly #recordTally: StatementSync
+  readonly #recordEpoch: StatementSync
+  readonly #nextLocal: StatementSync
+  readonly #recordReceipt: StatementSync
+  readonly #probe: StatementSync
+
+  constructor(db: DatabaseSync, historyVersions: number) {
+    this.#historyVersions = historyVersions
+    const rows = (sql: string) => db.prepare(sql, { returnArrays: true })
+    const content = 'epoch, sequence, idx, embed, accepted_at_ms, persisted_at_ms, metadata, value'
+    this.#findCurrent = rows(
+      `SELECT id, epoch, sequence, idx, revision, value IS NULL FROM memories WHERE namespace = ? AND key = ?`,
+    )
+    this.#insert = db.prepare(
+      `INSERT INTO memories (namespace, key, revision, ${content}) VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    )
+    this.#keepCurrent = db.prepare(
+      `INSERT INTO history (memory_id, revision, ${content}) SELECT id, revision, ${content} FROM memories WHERE id = ?`,
+    )
+    this.#replace = db.prepare(
+      `UPDATE memories SET revision = ?, epoch = ?, sequence = ?, idx = ?, embed = ?, accepted_at_ms = ?,
+       persisted_at_ms = ?, metadata = ?, value = ? WHERE id = ?`,
+    )
+    this.#findPrevious = rows(
+      `SELECT embed, metadata, value FROM history WHERE memory_id = ? AND revision = ?`,
+    )
+    this.#findInHistory = rows(
+      `SELECT 1 FROM history WHERE memory_id = ? AND epoch = ? AND sequence = ? AND idx = ?`,
+    )
+    this.#findOutcome = rows(`SELECT superseded FROM outcomes WHERE epoch = ? AND sequence = ? AND idx = ?`)
+    this.#recordOutcome = db.prepare(
+      `INSERT INTO outcomes (epoch, sequence, idx, superseded) VALUES (?, ?, ?, 1)`,
+    )
+    this.#recordTrimmed = db.prepare(
+      `INSERT INTO outcomes (epoch, sequence, idx, superseded)
+       SELECT epoch, sequence, idx, 0 FROM history WHERE memory_id = ? AND revision <= ?`,
+    )
+    this.#trimHistory = db.prepare(`DELETE FROM history WHERE memory_id = ? AND revision <= ?`)
+    this.#trimOutcomes = db.prepare(`DELETE FROM outcomes WHERE id <= ?`)
+    this.#recordTally = db.prepare(
+      `UPDATE state SET synced = synced + ?1, superseded = superseded + ?2, live_keys = live_keys + ?3,
+       head_sequence = CASE WHEN (head_epoch, head_sequence) < (?4, ?5) THEN ?5 ELSE head_sequence END,
+       head_epoch = max(head_epoch, ?4)`,
+    )
+    // Only forward: a commit of another process may have recorded a later life of the queue meanwhile.
+    this.#recordEpoch = db.prepare(
+      `UPDATE state SET epoch = ?1, token = ?2, batch = ?3,
+       head_sequence = CASE WHEN head_epoch < ?1 THEN 0 ELSE head_sequence END, head_epoch = max(head_epoch, ?1)
+       WHERE epoch < ?1 OR epoch = ?1 AND (token <> ?2 OR batch < ?3)`,
+    )
+    this.#nextLocal = rows(
+      `UPDATE state SET local_writes = local_writes + 1 RETURNING head_epoch, head_sequence, local_writes`,
+    )
+    this.#recordReceipt = db.prepare(
+      `INSERT INTO receipts (memory_id, lane, epoch, sequence, idx, remote_id, content_hash, at_ms)
+       SELECT id, ?3, ?4, ?5, ?6, ?7, ?8, ?9 FROM memories WHERE namespace = ?1 AND key = ?2
+       ON CONFLICT (memory_id, lane) DO UPDATE SET epoch = excluded.epoch, sequence = excluded.sequence,
+         idx = excluded.idx, remote_id = excluded.remote_id, content_hash = excluded.content_hash,
+         at_ms = excluded.at_ms
+       WHERE (excluded.epoch, excluded.sequence, excluded.idx) >= (epoch, sequence, idx)`,
+    )
+    this.#probe = db.prepare(`UPDATE state SET probes = probes + 1`)
+  }
+
+  apply(writes: readonly Write[], epoch: EpochRecord | undefined, nowMs: number): WriteOutcome[] {
+    const head = { epoch: 0, sequence: 0, index: 0 }
+    const tally: Tally = { synced: 0, superseded: 0, liveKeys: 0, head, newestOutcome: 0 }
+    if (epoch) this.#recordEpoch.run(epoch.epoch, epoch.token, epoch.batch)
+    const outcomes = writes.map((write) => this.#applyOne(write, nowMs, tally))
+    if (tally.synced + tally.superseded > 0) {
+      const { synced, superseded, liveKeys } = tally
+      this.#recordTally.run(synced, superseded, liveKeys, tally.head.epoch, tally.head.sequence)
+    }
+    if (tally.newestOutcome > OUTCOMES_KEPT) this.#trimOutcomes.run(tally.newestOutcome - OUTCOMES_KEPT)
+    return outcomes
+  }
+
+  #applyOne(write: Write, nowMs: number, tally: Tally): WriteOutcome {
+    const { namespace, key, version } = write
+    if (write.op === 'set' && write.valueJson === undefined) throw new TypeError('a set needs its valueJson')
+    const current = this.#findCurrent.get(namespace, key) as CurrentRow | undefined
+    if (!current) {
+      const [embed, metadata, value] = this.#contentOf(write, undefined)
+      const { epoch, sequence, index } = version
+      this.#insert.run(
+        ...[namespace, key, epoch, sequence, index, embed, write.acceptedAtMs, nowMs, metadata, value],
+      )
+      tally.liveKeys += value === null ? 0 : 1
+      return countApplied(version, tally)
+    }
+    const [id, epoch, sequence, index, revision, deleted] = current
+    const order = compareVersions(version, { epoch, sequence, index })
+    if (order === 0) return { outcome: 'applied', repeated: true }
+    if (order < 0) return this.#settleLate(id, version, tally)
+    const content = this.#contentOf(write, current)
+    this.#keepCurrent.run(id)
+    this.#overwrite(id, revision + 1, write, content, nowMs, tally)
+    tally.liveKeys += deleted - (content[2] === null ? 1 : 0)
+    return countApplied(version, tally)
+  }
+
+  #contentOf(write: Write, current: CurrentRow | undefined): Content {
+    if (write.op === 'rollback') {
+      const previous = current && this.#findPrevious.get(current[0], current[4] - 1)
+      return (previous as Content | undefined) ?? [0, null, null]
+    }
+    const value = write.op === 'set' ? (write.valueJson as string) : null
+    return [write.embed ? 1 : 0, write.metadataJson ?? null, value]
+  }
+
+  #overwrite(
+    id: number,
+    revision: number,
+    { version, acceptedAtMs }: Write,
+    [embed, metadata, value]: Content,
+    nowMs: number,
+    tally: Tally,
+  ): void {
+    const { epoch, sequence, index } = version
+    this.#replace.run(revision, epoch, sequence, index, embed, acceptedAtMs, nowMs, metadata, value, id)
+    const newestTrimmed = revision - this.#historyVersions
+    if (newestTrimmed < 1) return
+    const { changes, lastInsertRowid } = this.#recordTrimmed.run(id, newestTrimmed)
+    if (Number(changes) === 0) return
+    tally.newestOutcome = Number(lastInsertRowid)
+    this.#trimHistory.run(id, newestTrimmed)
+  }
+
+  /** An older write than the newest of its key: either it was here before, or it has just lost. */
+  #settleLate(id: number, version: Version, tally: Tally): WriteOutcome {
+    const { epoch, sequence, index } = version
+    if (this.#findInHistory.get(id, epoch, sequence, index)) return { outcome: 'applied', repeated: true }
+    const before = this.#findOutcome.get(epoch, sequence, index) as [superseded: number] | undefined
+    if (before) return { outcome: before[0] === 1 ? 'superseded' : 'applied', repeated: true }
+    tally.newestOutcome = Number(this.#recordOutcome.run(epoch, sequence, index).lastInsertRowid)
+    tally.superseded++
+    return { outcome: 'superseded', repeated: false }
+  }
+
+  nextLocalVersion(): Version {
+    const [epoch, sequence, count] = this.#nextLocal.get() as unknown as [number, number, number]
+    return { epoch, sequence, index: LOCAL_INDEX_BASE + count - 1 }
+  }
+
+  recordReceipt(key: string, namespace: string, receipt: Receipt): boolean {
+    const { epoch, sequence, index } = receipt.version
+    const { changes } = this.#recordReceipt.run(
+      ...[namespace, key, receipt.lane, epoch, sequence, index],
+      ...[receipt.remoteId ?? null, receipt.contentHash, receipt.atMs],
+    )
+    return Number(changes) > 0
+  }
+
+  /** Changes a row, as a write that changes nothing is not written. */
+  probe(): void {
+    this.#probe.run()
+  }
+}
+
+function countApplied(version: Version, tally: Tally): WriteOutcome {
+  tally.synced++
+  if (compareVersions(version, tally.head) > 0) tally.head = version
+  return { outcome: 'applied', repeated: false }
+}

@@ -1,0 +1,133 @@
+/**
+ * Handing memories to the queue. What resolves here is on Redis's disk (as far as that Redis persists); what
+ * rejects says why, and a rejection after a timeout leaves open whether it was taken.
+ */
+import type { JobsOptions, Queue } from 'bullmq'
+import { MemsyncError } from '../errors.ts'
+import { type JobName, type JobTypes, type MemoryInput, parsePayload } from '../jobs/index.ts'
+import { classifyRedisError } from './redisErrors.ts'
+
+const ENQUEUE_TIMEOUT_MS = 5_000
+/** Large enough to keep Redis busy, small enough to bound what an endless input holds in memory. */
+const BATCH_SIZE = 500
+
+export interface EnqueueOptions {
+  /** Tries before it is a dead letter; 3 unless given. */
+  attempts?: number
+  /** The first retry delay in milliseconds, doubling from there; 1,000 unless given. */
+  backoffMs?: number
+}
+
+/** The receipt of an accepted memory. */
+export interface Accepted {
+  /** The id BullMQ gave the job: its place in the order of acceptance. */
+  jobId: string
+}
+
+function jobOptions({ attempts, backoffMs }: EnqueueOptions): JobsOptions {
+  for (const [name, value, min] of [
+    ['attempts', attempts, 1],
+    ['backoffMs', backoffMs, 0],
+  ] as const) {
+    if (value !== undefined && (!Number.isSafeInteger(value) || value < min)) {
+      throw new MemsyncError('MEMSYNC_BAD_USAGE', `${name} must be a whole number of at least ${min}`)
+    }
+  }
+  return {
+    ...(attempts === undefined ? {} : { attempts }),
+    ...(backoffMs === undefined ? {} : { backoff: { type: 'full-jitter', delay: backoffMs } }),
+  }
+}
+
+/** Runs one exchange with Redis within a deadline, with its failure in our terms. */
+export async function withinDeadline<T>(exchange: Promise<T>, timeoutMs = ENQUEUE_TIMEOUT_MS): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new MemsyncError('MEMSYNC_QUEUE_UNAVAILABLE', `Redis did not answer within ${timeoutMs} ms`))
+    }, timeoutMs)
+  })
+  try {
+    return await Promise.race([exchange, late])
+  } catch (error) {
+    if (error instanceof MemsyncError) throw error
+    throw classifyRedisError(error) ?? error
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/**
+ * Adds one job.
+ * @param jobId only for jobs that keep a version; producers never set one
+ * @throws MEMSYNC_INVALID_MEMORY, MEMSYNC_INVALID_VALUE, MEMSYNC_VALUE_TOO_LARGE, MEMSYNC_BAD_USAGE,
+ *   MEMSYNC_QUEUE_UNAVAILABLE, MEMSYNC_QUEUE_REFUSED
+ */
+export async function enqueueJob<N extends JobName>(
+  queue: Queue,
+  name: N,
+  input: JobTypes[N]['input'],
+  options: EnqueueOptions,
+  maxValueBytes: number,
+  jobId?: string,
+): Promise<Accepted> {
+  const jobsOptions = jobOptions(options)
+  parsePayload(name, input, maxValueBytes)
+  const job = await withinDeadline(queue.add(name, input, jobId === undefined ? jobsOptions : { ...jobsOptions, jobId }))
+  return { jobId: String(job.id) }
+}
+
+/**
+ * Adds many memories in the order given, in batches. The source is read no faster than Redis takes them.
+ * @returns how many were accepted
+ * @throws as `enqueueJob`; the message says which memory, counted from 0, and how many before it were accepted
+ */
+export async function enqueueMemories(
+  queue: Queue,
+  memories: Iterable<MemoryInput> | AsyncIterable<MemoryInput>,
+  options: EnqueueOptions,
+  maxValueBytes: number,
+): Promise<{ accepted: number }> {
+  const opts = jobOptions(options)
+  let accepted = 0
+  let batch: { name: string; data: MemoryInput; opts: JobsOptions }[] = []
+  // One batch is on its way while the next is checked; both go over one connection, which keeps their order.
+  let underway: Promise<void> = Promise.resolve()
+
+  const send = async () => {
+    const jobs = batch
+    batch = []
+    await underway
+    underway = withinDeadline(queue.addBulk(jobs)).then(() => {
+      accepted += jobs.length
+    })
+    // Awaited before the next send; until then its failure must not count as unhandled.
+    underway.catch(() => undefined)
+  }
+
+  let position = 0
+  try {
+    for await (const memory of memories) {
+      parsePayload('MEMORY_SYNC', memory, maxValueBytes)
+      batch.push({ name: 'MEMORY_SYNC', data: memory, opts })
+      position++
+      if (batch.length === BATCH_SIZE) await send()
+    }
+    await send()
+    await underway
+    return { accepted }
+  } catch (thrown) {
+    // What was valid before a bad memory is still handed over: a caller can then go on behind it.
+    if (thrown instanceof MemsyncError && thrown.class === 'permanent') {
+      await send()
+      await underway
+    } else {
+      await underway.catch(() => undefined)
+    }
+    if (!(thrown instanceof MemsyncError)) throw thrown
+    throw new MemsyncError(thrown.code, `memory ${position}: ${thrown.message} (${accepted} accepted before it)`, {
+      cause: thrown,
+      class: thrown.class,
+    })
+  }
+}

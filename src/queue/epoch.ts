@@ -1,0 +1,180 @@
+/**
+ * The life of the queue, so that an id handed out after a flush is newer than every id before it.
+ *
+ * BullMQ's ids order the writes of one life of its keys. This module notices when that life ended and begins a
+ * new epoch. It keeps two fields of its own in the queue's `meta` hash, so that they share the fate of the id
+ * counter: `memsync` (the mark: epoch, token, boundary) and `memsync:batch` (a counter raised before each commit
+ * and recorded by the store with it).
+ *
+ *   mark gone or foreign          flushed, obliterated or replaced   -> new epoch, all jobs belong to it
+ *   mark known, counter behind    Redis came back with lost writes   -> new epoch; jobs accepted before this
+ *                                 Redis process started keep the epoch they had
+ *   mark newer, known to store    another process began it           -> adopt it
+ *
+ * Which life a job in hand belongs to: every job is fetched on the same connection as the check, whose answers
+ * keep their order. So a job that arrived while mark M was the last one seen, and is committed with M still
+ * there, was accepted under M. If the mark changed in between, the job belongs to the new life only if Redis
+ * still holds the lock of this very fetch.
+ */
+import { randomUUID } from 'node:crypto'
+import type { Redis } from 'ioredis'
+import type { EpochRecord, Store } from '../infrastructure/memory/port.ts'
+import { SYNC_QUEUE } from '../jobs/index.ts'
+import { parseVersion, type Version } from '../jobs/version.ts'
+
+/** How far the end of a connection may lie from the start of the next Redis to be its cause. */
+const RESTART_SLACK_MS = 5_000
+
+/** One life of the queue, as its mark says. */
+export interface Life {
+  epoch: number
+  token: string
+  /** Jobs accepted before this Unix time in milliseconds belong to `epochBefore`; 0 where there are none. */
+  boundaryMs: number
+  epochBefore: number
+}
+
+/** What of a job decides its version. */
+export interface JobIdentity {
+  id: string
+  timestamp: number
+  /** The lock token of this fetch; absent where the job is not being processed. */
+  token?: string | undefined
+}
+
+/** Ids given by this program to jobs that keep a version they already had; the last part counts redrives. */
+const KEPT_VERSION_ID = /^(?:redrive|own)-(\d+-\d+-\d+)(?:-(\d+))?$/
+
+/** The id of a job that keeps `version`, put back for the `redrives`th time. */
+export function redriveJobId(version: string, redrives: number): string {
+  return `redrive-${version}-${redrives}`
+}
+
+/**
+ * The id of a job on a queue of a script's own, with a version of the main queue's order.
+ * @throws as `EpochTracker.check`
+ */
+export async function ownJobId(redis: Redis, queuePrefix: string, epochs: EpochTracker): Promise<string> {
+  const { life } = await epochs.check()
+  const sequence = await redis.incr(`${queuePrefix}:${SYNC_QUEUE}:id`)
+  return `own-${life.epoch}-${sequence}-0`
+}
+
+/** How often the job with this id was redriven; 0 for one that never was. */
+export function redrivesOf(jobId: string): number {
+  return Number(KEPT_VERSION_ID.exec(jobId)?.[2] ?? 0)
+}
+
+/** The version of a job under a life, or undefined where its producer chose the id. Pure. */
+export function versionOf(job: JobIdentity, life: Life): Version | undefined {
+  const kept = KEPT_VERSION_ID.exec(job.id)
+  if (kept?.[1]) return parseVersion(kept[1])
+  if (!/^\d{1,15}$/.test(job.id)) return undefined
+  const epoch = job.timestamp < life.boundaryMs ? life.epochBefore : life.epoch
+  return { epoch, sequence: Number(job.id), index: 0 }
+}
+
+function formatLife(life: Life): string {
+  return [life.epoch, life.token, life.boundaryMs, life.epochBefore].join(' ')
+}
+
+function parseLife(text: string | null): Life | undefined {
+  const match = /^(\d+) (\S+) (\d+) (\d+)$/.exec(text ?? '')
+  if (!match?.[2]) return undefined
+  return {
+    epoch: Number(match[1]),
+    token: match[2],
+    boundaryMs: Number(match[3]),
+    epochBefore: Number(match[4]),
+  }
+}
+
+/** KEYS[1] the meta hash; ARGV[1] the mark expected ('' for none), ARGV[2] the new one. Returns 1 where it was set. */
+const REPLACE_MARK = `
+if (redis.call('HGET', KEYS[1], 'memsync') or '') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'memsync', ARGV[2])
+redis.call('HDEL', KEYS[1], 'memsync:batch')
+return 1`
+
+/** Follows the life of one queue for one store. */
+export class EpochTracker {
+  private readonly redis: Redis
+  private readonly store: Store
+  private readonly keyPrefix: string
+  private current: Life | undefined
+  private lostAtMs = 0
+
+  /** @param redis the very connection the worker fetches on */
+  constructor(redis: Redis, store: Store, queuePrefix: string, queueName: string) {
+    this.redis = redis
+    this.store = store
+    this.keyPrefix = `${queuePrefix}:${queueName}:`
+    redis.on('close', () => {
+      this.lostAtMs = Date.now()
+    })
+  }
+
+  /** The mark last seen; a job notes it when it arrives. */
+  get life(): Life | undefined {
+    return this.current
+  }
+
+  /** The life now, and the record to commit with. To be called once per commit, and before the first fetch. */
+  async check(): Promise<{ life: Life; record: EpochRecord }> {
+    const metaKey = `${this.keyPrefix}meta`
+    for (;;) {
+      const [batch, mark] = await Promise.all([
+        this.redis.hincrby(metaKey, 'memsync:batch', 1),
+        this.redis.hget(metaKey, 'memsync'),
+      ])
+      const recorded = await this.store.readEpoch()
+      const life = parseLife(mark)
+      const known = life !== undefined && life.epoch === recorded.epoch && life.token === recorded.token
+      if (known && batch > recorded.batch) {
+        this.current = life
+        return { life, record: { epoch: life.epoch, token: life.token, batch } }
+      }
+      await this.begin(metaKey, mark, recorded, known ? await this.startedAtMs() : 0)
+    }
+  }
+
+  /** The version of a job whose arrival noted another mark than `life`. */
+  async versionAt(
+    job: JobIdentity,
+    arrivedUnder: Life | undefined,
+    life: Life,
+  ): Promise<Version | undefined> {
+    if (arrivedUnder === undefined) return versionOf(job, life)
+    const lock = await this.redis.get(`${this.keyPrefix}${job.id}:lock`)
+    return versionOf(job, lock !== null && lock === job.token ? life : arrivedUnder)
+  }
+
+  private async begin(
+    metaKey: string,
+    mark: string | null,
+    recorded: EpochRecord,
+    boundaryMs: number,
+  ): Promise<void> {
+    const next: Life = {
+      epoch: Math.max(recorded.epoch, parseLife(mark)?.epoch ?? 0) + 1,
+      token: randomUUID(),
+      boundaryMs,
+      epochBefore: parseLife(mark)?.epoch ?? recorded.epoch,
+    }
+    // The store knows the token before Redis does: a mark the store does not know is then always foreign.
+    await this.store.apply([], { epoch: next.epoch, token: next.token, batch: 0 })
+    await this.redis.eval(REPLACE_MARK, 1, metaKey, mark ?? '', formatLife(next))
+  }
+
+  /**
+   * When this Redis process started: to the second by its own account, and exactly where it is the end of this
+   * connection that fell into that time.
+   */
+  private async startedAtMs(): Promise<number> {
+    const info = await this.redis.info('server')
+    const uptimeSeconds = Number(/uptime_in_seconds:(\d+)/.exec(info)?.[1] ?? 0)
+    const startedAtMs = Date.now() - uptimeSeconds * 1000
+    const before = startedAtMs - this.lostAtMs
+    return before >= -RESTART_SLACK_MS && before <= RESTART_SLACK_MS ? this.lostAtMs : startedAtMs
+  }
+}

@@ -1,0 +1,137 @@
+/**
+ * Group commit: the writes of all jobs in flight go to the store in one durable transaction.
+ *
+ * A write is submitted without a version; it gets one at the commit, under the life of the queue that is checked
+ * once per transaction (see `epoch.ts`). While that check is under way more writes join in, so the batch grows
+ * with the load and a lone write does not wait for company. Each submitter learns its own fate.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { MemsyncError, toMemsyncError } from '../errors.ts'
+import type { EpochRecord, Store, Write, WriteOutcome } from '../infrastructure/memory/port.ts'
+import type { Version } from '../jobs/version.ts'
+import { type EpochTracker, type JobIdentity, type Life, versionOf } from './epoch.ts'
+import { classifyRedisError } from './redisErrors.ts'
+
+const REDIS_REFUSAL_RETRY_MS = 500
+
+interface Submission {
+  write: Omit<Write, 'version'>
+  job: JobIdentity
+  arrivedUnder: Life | undefined
+  resolve: (outcome: WriteOutcome & { version: Version }) => void
+  reject: (error: MemsyncError) => void
+}
+
+export class GroupCommit {
+  private readonly store: Store
+  private readonly epochs: EpochTracker
+  private pending: Submission[] = []
+  private running: Promise<void> | undefined
+  private readonly stopping = new AbortController()
+
+  constructor(store: Store, epochs: EpochTracker) {
+    this.store = store
+    this.epochs = epochs
+  }
+
+  /**
+   * Resolves once the write is durable, or known to be superseded.
+   * @param arrivedUnder `epochs.life` when the job arrived, before anything was awaited
+   * @throws MEMSYNC_STORE_UNAVAILABLE, MEMSYNC_UNKNOWN_JOB, MEMSYNC_INTERRUPTED
+   */
+  submit(
+    write: Omit<Write, 'version'>,
+    job: JobIdentity,
+    arrivedUnder: Life | undefined,
+  ): Promise<WriteOutcome & { version: Version }> {
+    const { promise, resolve, reject } = Promise.withResolvers<WriteOutcome & { version: Version }>()
+    this.pending.push({ write, job, arrivedUnder, resolve, reject })
+    this.running ??= this.run()
+    return promise
+  }
+
+  /** Gives up waiting for a Redis that refuses; what is being written is finished. */
+  async close(): Promise<void> {
+    this.stopping.abort()
+    await this.running
+  }
+
+  private async run(): Promise<void> {
+    // Submissions of the same turn of the event loop belong to the first batch too.
+    await Promise.resolve()
+    while (this.pending.length > 0) {
+      const checked = await this.checkEpoch()
+      const batch = this.pending
+      this.pending = []
+      if (checked instanceof MemsyncError) {
+        for (const submission of batch) submission.reject(checked)
+      } else {
+        await this.commit(batch, checked.life, checked.record)
+      }
+    }
+    this.running = undefined
+  }
+
+  /** Redis refusing writes is an outage of the queue, not of a job: the writes wait here until it takes them. */
+  private async checkEpoch(): Promise<{ life: Life; record: EpochRecord } | MemsyncError> {
+    for (;;) {
+      try {
+        return await this.epochs.check()
+      } catch (error) {
+        if (error instanceof MemsyncError) return error
+        const classified = classifyRedisError(error)
+        if (!classified) return toMemsyncError(error, 'MEMSYNC_HANDLER_FAILED')
+        if (this.stopping.signal.aborted) {
+          return new MemsyncError('MEMSYNC_INTERRUPTED', 'stopping while Redis takes no writes', { cause: error })
+        }
+        await sleep(REDIS_REFUSAL_RETRY_MS, undefined, { signal: this.stopping.signal }).catch(
+          // Only an abort ends this sleep early, and the loop looks at it next.
+          () => undefined,
+        )
+      }
+    }
+  }
+
+  private async commit(batch: Submission[], life: Life, record: EpochRecord): Promise<void> {
+    const writes: Write[] = []
+    const writers: Submission[] = []
+    for (const submission of batch) {
+      const { job, arrivedUnder } = submission
+      const version =
+        arrivedUnder?.token === life.token
+          ? versionOf(job, life)
+          : await this.epochs.versionAt(job, arrivedUnder, life)
+      if (version === undefined) {
+        submission.reject(
+          new MemsyncError('MEMSYNC_UNKNOWN_JOB', 'the job id was chosen by its producer: set no job id'),
+        )
+      } else {
+        writes.push({ ...submission.write, version })
+        writers.push(submission)
+      }
+    }
+    await this.apply(writes, writers, record)
+  }
+
+  private async apply(writes: Write[], writers: Submission[], record: EpochRecord): Promise<void> {
+    try {
+      const outcomes = await this.store.apply(writes, record)
+      for (const [position, submission] of writers.entries()) {
+        const outcome = outcomes[position]
+        const version = writes[position]?.version
+        if (outcome && version) submission.resolve({ ...outcome, version })
+        else submission.reject(new MemsyncError('MEMSYNC_HANDLER_FAILED', 'the store gave no outcome'))
+      }
+    } catch (thrown) {
+      const error = toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
+      if (error.class === 'outage' || writers.length === 1) {
+        for (const submission of writers) submission.reject(error)
+        return
+      }
+      // One write spoilt the transaction: each is tried alone, so that only it fails.
+      for (const [position, submission] of writers.entries()) {
+        await this.apply(writes.slice(position, position + 1), [submission], record)
+      }
+    }
+  }
+}

@@ -1,0 +1,232 @@
+/**
+ * `TypedWorkerQueue`: the queue as a program uses it, for handing memories over and for running handlers.
+ *
+ *   const queue = new TypedWorkerQueue()
+ *   queue.register('MEMORY_SYNC', memorySyncHandler)
+ *   await queue.dispatch('MEMORY_SYNC', { key, value })
+ *   await queue.close()
+ *
+ * Works with a daemon running or not: where none runs and no REDIS_URL is set, the private Redis is started for
+ * as long as this queue is open. A registered handler of this program's own shares the machine's queue with the
+ * daemon. A handler of the caller's own never meets other producers' memories: such a queue runs what it
+ * dispatches itself, under a name of its own.
+ */
+import { randomUUID } from 'node:crypto'
+import { Queue } from 'bullmq'
+import type { Redis } from 'ioredis'
+import { type Config, loadConfig } from '../config.ts'
+import { MemsyncError } from '../errors.ts'
+import { memorySyncHandler, rollback } from '../handlers/memorySync.ts'
+import { openStore } from '../infrastructure/memory/index.ts'
+import type { Store } from '../infrastructure/memory/port.ts'
+import { isJobName, type JobName, type JobTypes, type MemoryInput, SYNC_QUEUE } from '../jobs/index.ts'
+import { type Logger, silentLogger } from '../logger.ts'
+import { connectRedis, ensureRedis, type RedisEndpoint, releasePrivateRedis, waitUntilReady } from './connection.ts'
+import { type Accepted, type EnqueueOptions, enqueueJob, enqueueMemories, withinDeadline } from './enqueue.ts'
+import { ownJobId } from './epoch.ts'
+import type { PrivateRedis } from './privateRedis.ts'
+import { JobResults } from './results.ts'
+import { type Handler, type Handlers, SyncWorker } from './syncWorker.ts'
+
+const READY_TIMEOUT_MS = 5_000
+
+/** The handlers of this program; only they may take memories that other producers handed over. */
+export const BUILT_IN_HANDLERS: Required<Handlers> = { MEMORY_SYNC: memorySyncHandler, MEMORY_ROLLBACK: rollback }
+
+export interface TypedWorkerQueueOptions {
+  /** Overrides of single settings; the rest is loaded as everywhere. */
+  config?: Partial<Config>
+  logger?: Logger
+}
+
+/** Everything that is open while the queue is; made at first use, released by `close`. */
+interface Connection {
+  endpoint: RedisEndpoint
+  privateRedis: PrivateRedis | undefined
+  producer: Redis
+  /** The machine's queue, which `enqueue` hands over to. */
+  queue: Queue
+  /** What `dispatch` hands over to: the same, unless a handler is the caller's own. */
+  dispatchQueue: Queue
+}
+
+interface Running {
+  redis: Redis
+  store: Store
+  worker: SyncWorker
+}
+
+export class TypedWorkerQueue {
+  private readonly config: Config
+  private readonly logger: Logger
+  private readonly handlers: Handlers = {}
+  private readonly ownName = `${SYNC_QUEUE}-own-${randomUUID()}`
+  private connection: Promise<Connection> | undefined
+  private running: Promise<Running> | undefined
+  private results: Promise<{ redis: Redis; results: JobResults }> | undefined
+  private closed = false
+
+  constructor(options: TypedWorkerQueueOptions = {}) {
+    this.config = { ...loadConfig().config, ...options.config }
+    this.logger = options.logger ?? silentLogger
+  }
+
+  /**
+   * Names what runs jobs of this name in this process. To be called before the first dispatch.
+   * @throws MEMSYNC_UNKNOWN_JOB, MEMSYNC_BAD_USAGE once the queue is in use
+   */
+  register<N extends JobName>(job: N, handler: Handler<N>): this {
+    if (!isJobName(job)) throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', `there is no job ${JSON.stringify(job)}`)
+    if (this.connection) {
+      throw new MemsyncError('MEMSYNC_BAD_USAGE', 'register every handler before the queue is used')
+    }
+    Object.assign(this.handlers, { [job]: handler })
+    return this
+  }
+
+  /**
+   * Hands the job over and waits until all it asked for is done, by this process or the daemon.
+   * @throws what the handler threw, or what refused the payload, as a MemsyncError
+   */
+  async dispatch<N extends JobName>(
+    job: N,
+    payload: JobTypes[N]['input'],
+    options: EnqueueOptions = {},
+  ): Promise<JobTypes[N]['result']> {
+    if (!isJobName(job)) throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', `there is no job ${JSON.stringify(job)}`)
+    const { dispatchQueue, producer } = await this.connect()
+    const { results } = await this.openResults()
+    const running = Object.keys(this.handlers).length > 0 ? await this.run() : undefined
+    const result = await results.of(async () => {
+      const { queuePrefix, maxValueBytes } = this.config
+      const ownId = running && this.isOwn ? await ownJobId(producer, queuePrefix, running.worker.epochs) : undefined
+      return (await enqueueJob(dispatchQueue, job, payload, options, maxValueBytes, ownId)).jobId
+    })
+    return result as JobTypes[N]['result']
+  }
+
+  /** Hands a memory over; resolves once it is durable in the queue. For errors see `enqueueJob`. */
+  async enqueue(memory: MemoryInput, options: EnqueueOptions = {}): Promise<Accepted> {
+    const { queue } = await this.connect()
+    return enqueueJob(queue, 'MEMORY_SYNC', memory, options, this.config.maxValueBytes)
+  }
+
+  /** Hands many over, in order and in batches, reading the source no faster than the queue takes them. */
+  async enqueueMany(
+    memories: Iterable<MemoryInput> | AsyncIterable<MemoryInput>,
+    options: EnqueueOptions = {},
+  ): Promise<{ accepted: number }> {
+    const { queue } = await this.connect()
+    return enqueueMemories(queue, memories, options, this.config.maxValueBytes)
+  }
+
+  /** Finishes what is in flight and releases everything, so that the process can end. Idempotent. */
+  async close(): Promise<void> {
+    if (this.closed) return
+    this.closed = true
+    const results = await this.results?.catch(() => undefined)
+    const running = await this.running?.catch(() => undefined)
+    const connection = await this.connection?.catch(() => undefined)
+    if (running) {
+      await running.worker.stop(this.config.drainTimeoutMs)
+      if (this.isOwn) await this.removeOwnQueue(running)
+      running.redis.disconnect()
+      await running.store.close()
+    }
+    if (results) {
+      await withinDeadline(results.results.close(), 500).catch(() => undefined)
+      results.redis.disconnect()
+    }
+    if (connection) {
+      const { privateRedis, producer } = connection
+      if (privateRedis) await releasePrivateRedis(privateRedis, this.config.dataDir, producer)
+      producer.disconnect()
+    }
+  }
+
+  /** Whether a handler is the caller's own, so that the queue must be too. */
+  private get isOwn(): boolean {
+    return (Object.keys(this.handlers) as JobName[]).some((name) => this.handlers[name] !== BUILT_IN_HANDLERS[name])
+  }
+
+  private connect(): Promise<Connection> {
+    if (this.closed) throw new MemsyncError('MEMSYNC_BAD_USAGE', 'the queue is closed')
+    this.connection ??= this.openConnection()
+    // A failed attempt must not be the answer for ever.
+    this.connection.catch(() => {
+      this.connection = undefined
+    })
+    return this.connection
+  }
+
+  private async openConnection(): Promise<Connection> {
+    const { endpoint, privateRedis } = await ensureRedis(this.config)
+    const producer = this.open(endpoint, 'producer')
+    try {
+      await waitUntilReady(producer, READY_TIMEOUT_MS)
+    } catch (error) {
+      producer.disconnect()
+      throw error
+    }
+    const queue = this.openQueue(producer, SYNC_QUEUE)
+    const dispatchQueue = this.isOwn ? this.openQueue(producer, this.ownName) : queue
+    return { endpoint, privateRedis, producer, queue, dispatchQueue }
+  }
+
+  private openQueue(redis: Redis, name: string): Queue {
+    const queue = new Queue(name, { connection: redis, prefix: this.config.queuePrefix, skipVersionCheck: true })
+    queue.on('error', (error) => this.logger.debug({ reason: error.name }, 'queue error'))
+    return queue
+  }
+
+  private open(endpoint: RedisEndpoint, role: 'producer' | 'worker'): Redis {
+    const redis = connectRedis(endpoint, role)
+    // Told by whoever's command fails; unheard it would end the process.
+    redis.on('error', (error: Error) => this.logger.debug({ reason: error.name }, 'redis connection error'))
+    return redis
+  }
+
+  private run(): Promise<Running> {
+    this.running ??= this.startWorker()
+    return this.running
+  }
+
+  private async startWorker(): Promise<Running> {
+    const { endpoint } = await this.connect()
+    const redis = this.open(endpoint, 'worker')
+    await waitUntilReady(redis, READY_TIMEOUT_MS)
+    const store = await openStore(this.config)
+    const worker = new SyncWorker({
+      config: this.config,
+      queueName: this.isOwn ? this.ownName : SYNC_QUEUE,
+      sequenceQueueName: SYNC_QUEUE,
+      redis,
+      store,
+      handlers: this.isOwn ? this.handlers : BUILT_IN_HANDLERS,
+      logger: this.logger,
+      collectDeadLetters: !this.isOwn,
+    })
+    await worker.start()
+    return { redis, store, worker }
+  }
+
+  private openResults(): Promise<{ redis: Redis; results: JobResults }> {
+    this.results ??= (async () => {
+      const { endpoint, dispatchQueue } = await this.connect()
+      const redis = this.open(endpoint, 'worker')
+      await waitUntilReady(redis, READY_TIMEOUT_MS)
+      const results = new JobResults(dispatchQueue, redis, this.config.queuePrefix, (error) =>
+        this.logger.debug({ reason: error.name }, 'result stream error'),
+      )
+      await results.ready()
+      return { redis, results }
+    })()
+    return this.results
+  }
+
+  /** Nothing of it is anybody else's: what failed was told to whoever dispatched it. */
+  private async removeOwnQueue(running: Running): Promise<void> {
+    const queue = this.openQueue(running.redis, this.ownName)
+    await withinDeadline(queue.obliterate({ force: true }), 1000).catch(() => undefined)
+  }
+}

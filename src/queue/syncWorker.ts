@@ -1,0 +1,185 @@
+/**
+ * The consuming end of `memory-sync`: the lane, the group commit behind it and the dead letters it makes.
+ * The daemon runs one; a script that registers a handler runs one for its own lifetime.
+ *
+ * Starts in order (epoch, lane, dead-letter sweep) and stops in reverse. The caller owns store and connection.
+ */
+import type { Redis } from 'ioredis'
+import type { Config } from '../config.ts'
+import { MemsyncError } from '../errors.ts'
+import type { HandlerContext } from '../handlers/memorySync.ts'
+import type { Store } from '../infrastructure/memory/port.ts'
+import { isJobName, type JobName, type JobTypes, parsePayload } from '../jobs/index.ts'
+import type { Logger } from '../logger.ts'
+import { type DeadLetter, DeadLetters } from './deadLetters.ts'
+import { EpochTracker } from './epoch.ts'
+import { GroupCommit } from './groupCommit.ts'
+import { Lane, type LaneJob } from './lane.ts'
+import { type RedisCondition, RedisHealth } from './redisHealth.ts'
+
+const SWEEP_INTERVAL_MS = 5_000
+
+/** What runs a job of one name. It resolves with the result, or throws. */
+export type Handler<N extends JobName> = (
+  payload: JobTypes[N]['payload'],
+  context: HandlerContext,
+) => Promise<JobTypes[N]['result']>
+
+export type Handlers = { [N in JobName]?: Handler<N> }
+
+export interface SyncWorkerOptions {
+  config: Pick<Config, 'queuePrefix' | 'concurrency' | 'maxValueBytes'>
+  queueName: string
+  /** Where the versions' sequence comes from; the same as `queueName` unless the queue is a script's own. */
+  sequenceQueueName: string
+  /** Ready, and used by nothing that blocks. */
+  redis: Redis
+  store: Store
+  handlers: Handlers
+  logger: Logger
+  /** Whether failed jobs are collected as dead letters. */
+  collectDeadLetters: boolean
+  onDependencyFailure?: (error: MemsyncError) => void
+  onSuccess?: () => void
+  onRedisChange?: (condition: RedisCondition) => void
+  onDeadLetter?: (entry: DeadLetter) => void
+}
+
+export class SyncWorker {
+  readonly lane: Lane
+  readonly deadLetters: DeadLetters
+  readonly redisHealth: RedisHealth
+  readonly epochs: EpochTracker
+  private readonly options: SyncWorkerOptions
+  private readonly groupCommit: GroupCommit
+  private gateConcurrency: number
+  private sweepTimer: NodeJS.Timeout | undefined
+  private sweeping: Promise<void> | undefined
+  private sweepWanted = false
+
+  constructor(options: SyncWorkerOptions) {
+    const { config, redis, logger } = options
+    this.options = options
+    this.gateConcurrency = config.concurrency
+    this.epochs = new EpochTracker(redis, options.store, config.queuePrefix, options.sequenceQueueName)
+    this.groupCommit = new GroupCommit(options.store, this.epochs)
+    this.redisHealth = new RedisHealth(redis, config.queuePrefix, (now, before) => this.redisChanged(now, before))
+    this.lane = new Lane({
+      queueName: options.queueName,
+      queuePrefix: config.queuePrefix,
+      redis,
+      concurrency: config.concurrency,
+      process: (job, signal) => this.process(job, signal),
+      stageOf: (error) => (error.code === 'MEMSYNC_UNKNOWN_JOB' || isContractError(error) ? 'validate' : 'persist'),
+      logger,
+      onDependencyFailure: (error) => options.onDependencyFailure?.(error),
+      onSuccess: () => options.onSuccess?.(),
+      onDead: () => this.requestSweep(),
+      onWorkerError: this.redisHealth.report,
+    })
+    this.deadLetters = new DeadLetters(this.lane.queue, redis, config.queuePrefix, this.redisHealth.report)
+  }
+
+  /** Resolves once jobs are being fetched. Redis must be reachable. */
+  async start(): Promise<void> {
+    await this.epochs.check()
+    this.lane.start()
+    if (this.options.collectDeadLetters) {
+      this.requestSweep()
+      this.sweepTimer = setInterval(() => this.requestSweep(), SWEEP_INTERVAL_MS)
+    }
+  }
+
+  /** How many jobs the gate lets through at once; Redis refusing writes still overrules it. */
+  setConcurrency(concurrency: number): void {
+    this.gateConcurrency = concurrency
+    this.applyConcurrency()
+  }
+
+  /** See `Lane.stop`. */
+  async stop(drainTimeoutMs: number): Promise<void> {
+    clearInterval(this.sweepTimer)
+    this.sweepTimer = undefined
+    this.redisHealth.stop()
+    await this.lane.stop(drainTimeoutMs)
+    // Only now: jobs that drain still commit.
+    await this.groupCommit.close()
+  }
+
+  private process(job: LaneJob, signal: AbortSignal): Promise<unknown> {
+    const arrivedUnder = this.epochs.life
+    if (!isJobName(job.name)) {
+      throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', `there is no job ${JSON.stringify(job.name.slice(0, 80))}`)
+    }
+    return this.runHandler(job.name, job, {
+      jobId: job.id,
+      attempt: job.attempt,
+      signal,
+      commit: (write) =>
+        this.groupCommit.submit(
+          { ...write, acceptedAtMs: job.timestamp },
+          { id: job.id, timestamp: job.timestamp, token: job.token },
+          arrivedUnder,
+        ),
+    })
+  }
+
+  private runHandler<N extends JobName>(name: N, job: LaneJob, context: HandlerContext): Promise<unknown> {
+    const handler: Handler<N> | undefined = this.options.handlers[name]
+    if (!handler) throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', `no handler is registered for ${name}`)
+    return handler(parsePayload(name, job.data, this.options.config.maxValueBytes), context)
+  }
+
+  private applyConcurrency(): void {
+    this.lane.setConcurrency(this.redisHealth.current.state === 'refusing' ? 0 : this.gateConcurrency)
+  }
+
+  private redisChanged(now: RedisCondition, before: RedisCondition): void {
+    const { logger, onRedisChange } = this.options
+    if (now.state === 'up') {
+      logger.info({ downForMs: now.sinceMs - before.sinceMs, was: before.state }, 'redis is back')
+    } else {
+      logger.warn({ state: now.state, reason: now.reason }, 'redis is away')
+    }
+    this.applyConcurrency()
+    onRedisChange?.(now)
+  }
+
+  /** One sweep at a time; what dies meanwhile is swept right after. */
+  private requestSweep(): void {
+    if (!this.options.collectDeadLetters) return
+    if (this.sweeping) {
+      this.sweepWanted = true
+      return
+    }
+    this.sweeping = this.sweep().finally(() => {
+      this.sweeping = undefined
+      if (this.sweepWanted) {
+        this.sweepWanted = false
+        this.requestSweep()
+      }
+    })
+  }
+
+  private async sweep(): Promise<void> {
+    try {
+      // Checked afresh: a job that never reached a commit may be the first of a new life of the queue.
+      const currentLife = async () => (await this.epochs.check()).life
+      for (const entry of await this.deadLetters.collect(currentLife)) {
+        this.options.logger.warn(
+          { deadLetter: entry.id, job: entry.name, code: entry.code, class: entry.class, attempts: entry.attempts },
+          'dead letter',
+        )
+        this.options.onDeadLetter?.(entry)
+      }
+    } catch (error) {
+      // The next sweep repeats it; if Redis is the reason, that is told once, by the listener of its health.
+      this.redisHealth.report(error instanceof Error ? error : new Error(String(error)))
+      this.options.logger.debug({ code: (error as Partial<MemsyncError>).code }, 'dead-letter sweep put off')
+    }
+  }
+}
+
+function isContractError(error: MemsyncError): boolean {
+  return ['MEMSYNC_INVALID_MEMORY', 'MEMSYNC_INVALID_VALUE', 'MEMSYNC_VALUE_TOO_LARGE'].includes(error.code)
+}

@@ -1,0 +1,32 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+
+type Truthy<T> = Exclude<T, false | 0 | '' | null | undefined>
+
+/**
+ * Polls until `condition` returns something truthy, and returns that.
+ * @param what completes "waited in vain until ..."
+ * @throws with `what`, the last value seen and the last error thrown, after `timeoutMs`
+ */
+export async function waitFor<T>(
+  what: string,
+  condition: () => T | Promise<T>,
+  { timeoutMs = 10_000, intervalMs = 10 } = {},
+): Promise<Truthy<T>> {
+  const deadline = performance.now() + timeoutMs
+  let last: T | undefined
+  let cause: unknown
+  for (;;) {
+    try {
+      last = await condition()
+      cause = undefined
+      if (last) return last as Truthy<T>
+    } catch (error) {
+      cause = error
+    }
+    if (performance.now() > deadline) {
+      const seen = cause === undefined ? `last seen: ${JSON.stringify(last)}` : `last error: ${String(cause)}`
+      throw new Error(`waited ${timeoutMs} ms in vain until ${what}; ${seen}`, { cause })
+    }
+    await sleep(intervalMs)
+  }
+}
