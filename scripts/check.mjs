@@ -1,0 +1,25 @@
+/** `npm run check`: everything that can be wrong without running a test. All of it runs, whatever fails first. */
+import { join } from 'node:path'
+import { capture } from './process.mjs'
+import { NODE, ROOT, setUp } from './setup.mjs'
+
+const CHECKS = [
+  { name: 'format and lint (biome)', command: ['@biomejs/biome/bin/biome', 'check', '--error-on-warnings'] },
+  { name: 'types (tsc)', command: ['typescript/bin/tsc', '--noEmit', '-p', '.'] },
+  { name: 'unused code (knip)', command: ['knip/bin/knip.js'] },
+  { name: 'package (publint)', command: ['publint/src/cli.js', '--strict'] },
+]
+
+await setUp()
+let failed = 0
+for (const { name, command } of CHECKS) {
+  const [program, ...args] = command
+  const { code, output } = await capture(NODE, [join(ROOT, 'node_modules', program), ...args])
+  if (code !== 0) {
+    failed++
+    process.stdout.write(`${output.trimEnd()}\n`)
+  }
+  process.stdout.write(`${code === 0 ? 'ok    ' : 'FAILED'} ${name}\n`)
+}
+process.stdout.write(`check: ${CHECKS.length - failed} passed, ${failed} failed\n`)
+process.exitCode = failed === 0 ? 0 : 1
