@@ -26,13 +26,19 @@ const rows: Row[] = []
 
 function report(row: Row): void {
   rows.push(row)
-  console.log(`${row.name}: ratio ${showFigure(row.ratio)}, goal ${row.goal}; ours ${row.ours}, bare ${row.bare}`)
+  console.log(
+    `${row.name}: ratio ${showFigure(row.ratio)}, goal ${row.goal}; ours ${row.ours}, bare ${row.bare}`,
+  )
 }
 
 async function benchRates(bench: Bench): Promise<void> {
   for (const concurrency of [100, 200]) {
     const at = { ...bench, concurrency }
-    const drain = await inTurn(ROUNDS, () => drainRate(at, 'ours', JOBS), () => drainRate(at, 'bare', JOBS))
+    const drain = await inTurn(
+      ROUNDS,
+      () => drainRate(at, 'ours', JOBS),
+      () => drainRate(at, 'bare', JOBS),
+    )
     report({
       name: `persisting 500-byte memories, ${concurrency} in flight, per second`,
       goal: '0.85 or more',
@@ -41,7 +47,11 @@ async function benchRates(bench: Bench): Promise<void> {
       bare: showFigure(drain.bare),
     })
   }
-  const enqueue = await inTurn(ROUNDS, () => enqueueRate(bench, 'ours', JOBS), () => enqueueRate(bench, 'bare', JOBS))
+  const enqueue = await inTurn(
+    ROUNDS,
+    () => enqueueRate(bench, 'ours', JOBS),
+    () => enqueueRate(bench, 'bare', JOBS),
+  )
   report({
     name: `enqueueMany of ${JOBS} beside addBulk, per second`,
     goal: '0.80 or more',
@@ -79,7 +89,11 @@ async function benchProcesses(folder: string): Promise<void> {
 
   const daemon = await startDaemon(folder)
   let number = 0
-  const enqueue = await inTurn(15, async () => enqueueMs(daemon, number++), async () => emptyNodeMs())
+  const enqueue = await inTurn(
+    15,
+    async () => enqueueMs(daemon, number++),
+    async () => emptyNodeMs(),
+  )
   report({
     name: 'memsync enqueue beside node -e 0, ms',
     goal: '5 or less',
@@ -111,7 +125,12 @@ if (only !== 'processes') {
   const server = await startPrivateRedis({ dataDir: folder })
   const redis = connectRedis({ kind: 'socket', path: server.socketPath }, 'worker')
   await waitUntilReady(redis, 5000)
-  await benchRates({ redis, endpoint: { kind: 'socket', path: server.socketPath }, prefix: 'bench', concurrency: 100 })
+  await benchRates({
+    redis,
+    endpoint: { kind: 'socket', path: server.socketPath },
+    prefix: 'bench',
+    concurrency: 100,
+  })
   redis.disconnect()
   await server.stop()
 }

@@ -16,7 +16,10 @@ export async function createLogger(level: string, pretty: boolean): Promise<Pino
   }
   if (!pretty) return pino(options)
   const { default: pinoPretty } = await import('pino-pretty')
-  return pino(options, pinoPretty({ colorize: true, ignore: 'pid', translateTime: 'SYS:HH:MM:ss', sync: true }))
+  return pino(
+    options,
+    pinoPretty({ colorize: true, ignore: 'pid', translateTime: 'SYS:HH:MM:ss', sync: true }),
+  )
 }
 
 /** For programs that use this one as a library: says nothing. */

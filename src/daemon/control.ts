@@ -5,8 +5,9 @@
  * Requests: `{ op: 'status' }` and `{ op: 'enqueue', job, data, options }`. Answers: `{ ok: true, ... }`, or
  * `{ ok: false, code, message }`.
  */
-import { chmod, rm } from 'node:fs/promises'
+import { chmod, mkdir, rm } from 'node:fs/promises'
 import { createServer, type Server, type Socket } from 'node:net'
+import { dirname } from 'node:path'
 import { MemsyncError, toMemsyncError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 
@@ -30,6 +31,7 @@ export class ControlServer {
 
   /** To be called while the data folder's lock is held: it removes the socket a killed daemon left. */
   async start(): Promise<void> {
+    await mkdir(dirname(this.path), { recursive: true, mode: 0o700 })
     await rm(this.path, { force: true })
     const server = createServer((socket) => this.accept(socket))
     this.server = server
@@ -65,7 +67,10 @@ export class ControlServer {
       }
       size += rest.length
       if (size > this.maxLineBytes) {
-        const error = new MemsyncError('MEMSYNC_VALUE_TOO_LARGE', `a request is longer than ${this.maxLineBytes} bytes`)
+        const error = new MemsyncError(
+          'MEMSYNC_VALUE_TOO_LARGE',
+          `a request is longer than ${this.maxLineBytes} bytes`,
+        )
         socket.end(`${JSON.stringify(refusal(error))}\n`)
         return
       }

@@ -26,7 +26,10 @@ export async function askDaemon(
   const answer = JSON.parse(line) as { ok: boolean; code?: string; message?: string }
   if (answer.ok) return answer
   const code = answer.code !== undefined && Object.hasOwn(ERROR_CODES, answer.code) ? answer.code : undefined
-  throw new MemsyncError((code as ErrorCode) ?? 'MEMSYNC_HANDLER_FAILED', answer.message ?? 'the daemon refused')
+  throw new MemsyncError(
+    (code as ErrorCode) ?? 'MEMSYNC_HANDLER_FAILED',
+    answer.message ?? 'the daemon refused',
+  )
 }
 
 function exchange(path: string, text: string, timeoutMs: number): Promise<string | undefined> {

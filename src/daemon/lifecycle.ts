@@ -31,9 +31,12 @@ export class Lifecycle {
         throw error
       }
       // A stop that came while it started has already gone through the list.
-      if (this.stopped) await this.stopPart(part)
-      else this.started.push(part)
-      if (this.stopped) return
+      if (this.stopped === undefined) {
+        this.started.push(part)
+        continue
+      }
+      await this.stopPart(part)
+      return
     }
   }
 
@@ -50,7 +53,10 @@ export class Lifecycle {
       await part.stop()
     } catch (thrown) {
       const error = toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
-      this.logger.error({ part: part.name, code: error.code, reason: error.message }, 'a part did not stop cleanly')
+      this.logger.error(
+        { part: part.name, code: error.code, reason: error.message },
+        'a part did not stop cleanly',
+      )
     }
   }
 }

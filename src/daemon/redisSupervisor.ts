@@ -30,11 +30,15 @@ export class RedisSupervisor {
     let told = false
     while (this.privateRedis === undefined) {
       try {
-        this.privateRedis = await startPrivateRedis({ dataDir: this.config.dataDir, signal: this.stopping.signal })
+        this.privateRedis = await startPrivateRedis({
+          dataDir: this.config.dataDir,
+          signal: this.stopping.signal,
+        })
       } catch (thrown) {
         const error = toMemsyncError(thrown, 'MEMSYNC_QUEUE_UNAVAILABLE')
         if (error.class === 'permanent' || error.code === 'MEMSYNC_INTERRUPTED') throw error
-        if (!told) this.logger.error({ code: error.code, reason: error.message }, 'the private redis does not start')
+        if (!told)
+          this.logger.error({ code: error.code, reason: error.message }, 'the private redis does not start')
         told = true
         await this.pause()
       }
@@ -66,7 +70,10 @@ export class RedisSupervisor {
       const error = toMemsyncError(thrown, 'MEMSYNC_QUEUE_UNAVAILABLE')
       if (error.code === 'MEMSYNC_INTERRUPTED') return
       // It ran before, so whatever is missing now was taken away: the operator is told, and it is tried again.
-      this.logger.error({ code: error.code, reason: error.message }, 'the private redis cannot be brought back')
+      this.logger.error(
+        { code: error.code, reason: error.message },
+        'the private redis cannot be brought back',
+      )
       await this.pause().catch(() => undefined)
       if (!this.stopping.signal.aborted) await this.restart()
     }

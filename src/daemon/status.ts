@@ -43,7 +43,12 @@ export interface Status {
     pushed: number
     superseded: number
   }
-  remote: { state: 'none' | 'up' | 'down' | 'credentials' | 'unknown'; since: string | null; latencyMs: number | null; reason: string | null }
+  remote: {
+    state: 'none' | 'up' | 'down' | 'credentials' | 'unknown'
+    since: string | null
+    latencyMs: number | null
+    reason: string | null
+  }
   store: { keys: number; bytes: number; state: 'up' | 'down'; reason: string | null }
 }
 
@@ -57,7 +62,10 @@ export interface QueueFigures {
 }
 
 /** The queue's figures, in a few round trips. The connection must fail fast. */
-export async function readQueueFigures(queue: Queue, deadLetters: () => Promise<number>): Promise<QueueFigures> {
+export async function readQueueFigures(
+  queue: Queue,
+  deadLetters: () => Promise<number>,
+): Promise<QueueFigures> {
   const client = await queue.getBackend().client
   const [counts, oldest, dead, lastId] = await Promise.all([
     queue.getJobCounts('waiting', 'delayed', 'active', 'failed', 'prioritized'),
@@ -85,7 +93,7 @@ export interface StatusSources {
   /** Undefined where Redis does not answer. */
   figures: QueueFigures | undefined
   syncGate: GateState
-  store: Store
+  store: Pick<Store, 'totals'>
   storeState: { state: 'up' | 'down'; reason: string | null }
 }
 

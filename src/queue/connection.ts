@@ -16,6 +16,8 @@ import { type PrivateRedis, privateRedisSocket, startPrivateRedis } from './priv
 const SOCKET_TIMEOUT_MS = 15_000
 const CONNECT_TIMEOUT_MS = 5_000
 const MAX_RECONNECT_DELAY_MS = 1_000
+/** ioredis keeps the process alive for this long where the server hung up before the client did. */
+const DISCONNECT_TIMEOUT_MS = 100
 
 /** Where Redis is: a URL, or the path of a unix socket. */
 export type RedisEndpoint = { kind: 'url'; url: string } | { kind: 'socket'; path: string }
@@ -46,6 +48,7 @@ export function connectRedis(endpoint: RedisEndpoint, role: 'producer' | 'worker
   const options = {
     lazyConnect: true,
     connectTimeout: CONNECT_TIMEOUT_MS,
+    disconnectTimeout: DISCONNECT_TIMEOUT_MS,
     socketTimeout: SOCKET_TIMEOUT_MS,
     keepAlive: 10_000,
     enableOfflineQueue: role === 'worker',
@@ -104,7 +107,11 @@ export async function waitUntilReady(redis: Redis, timeoutMs: number): Promise<v
  * Ends the private Redis where this process started it and nobody else uses it: no daemon holds the data folder,
  * and no other client is connected. What is left running is adopted by the next start.
  */
-export async function releasePrivateRedis(privateRedis: PrivateRedis, dataDir: string, redis: Redis): Promise<void> {
+export async function releasePrivateRedis(
+  privateRedis: PrivateRedis,
+  dataDir: string,
+  redis: Redis,
+): Promise<void> {
   if (!privateRedis.startedHere || isLocked(instanceLockPath(dataDir))) return
   if (await hasOtherClients(redis)) return
   await privateRedis.stop()

@@ -106,7 +106,11 @@ export class DeadLetters {
   /** @param source the lane's queue, whose failed set is collected and which redriven jobs go back to */
   constructor(source: Queue, redis: Redis, queuePrefix: string, onError: (error: Error) => void) {
     this.source = source
-    this.queue = new Queue(DEAD_LETTER_QUEUE, { connection: redis, prefix: queuePrefix, skipVersionCheck: true })
+    this.queue = new Queue(DEAD_LETTER_QUEUE, {
+      connection: redis,
+      prefix: queuePrefix,
+      skipVersionCheck: true,
+    })
     this.queue.on('error', onError)
   }
 
@@ -158,7 +162,10 @@ export class DeadLetters {
     const entryJob = await this.entryJob(id)
     const entry = entryJob.data as DeadLetter
     if (entry.version === null) {
-      throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', `dead letter ${id} has no version: its producer set a job id`)
+      throw new MemsyncError(
+        'MEMSYNC_UNKNOWN_JOB',
+        `dead letter ${id} has no version: its producer set a job id`,
+      )
     }
     const jobId = redriveJobId(entry.version, entry.redrives + 1)
     await this.source.add(entry.name, entry.data, { jobId, timestamp: entry.acceptedAtMs })
@@ -177,7 +184,11 @@ export class DeadLetters {
 
   private async entryJob(id: string): Promise<Job> {
     const job = (await this.queue.getJob(`dead-${id}`)) as Job | undefined
-    if (!job) throw new MemsyncError('MEMSYNC_NOT_FOUND', `there is no dead letter ${JSON.stringify(id.slice(0, 80))}`)
+    if (!job)
+      throw new MemsyncError(
+        'MEMSYNC_NOT_FOUND',
+        `there is no dead letter ${JSON.stringify(id.slice(0, 80))}`,
+      )
     return job
   }
 

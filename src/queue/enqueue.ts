@@ -73,7 +73,9 @@ export async function enqueueJob<N extends JobName>(
 ): Promise<Accepted> {
   const jobsOptions = jobOptions(options)
   parsePayload(name, input, maxValueBytes)
-  const job = await withinDeadline(queue.add(name, input, jobId === undefined ? jobsOptions : { ...jobsOptions, jobId }))
+  const job = await withinDeadline(
+    queue.add(name, input, jobId === undefined ? jobsOptions : { ...jobsOptions, jobId }),
+  )
   return { jobId: String(job.id) }
 }
 
@@ -125,9 +127,13 @@ export async function enqueueMemories(
       await underway.catch(() => undefined)
     }
     if (!(thrown instanceof MemsyncError)) throw thrown
-    throw new MemsyncError(thrown.code, `memory ${position}: ${thrown.message} (${accepted} accepted before it)`, {
-      cause: thrown,
-      class: thrown.class,
-    })
+    throw new MemsyncError(
+      thrown.code,
+      `memory ${position}: ${thrown.message} (${accepted} accepted before it)`,
+      {
+        cause: thrown,
+        class: thrown.class,
+      },
+    )
   }
 }

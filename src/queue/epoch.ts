@@ -89,6 +89,10 @@ function parseLife(text: string | null): Life | undefined {
   }
 }
 
+function isLifeOf(life: Life, recorded: EpochRecord): boolean {
+  return life.epoch === recorded.epoch && life.token === recorded.token
+}
+
 /** KEYS[1] the meta hash; ARGV[1] the mark expected ('' for none), ARGV[2] the new one. Returns 1 where it was set. */
 const REPLACE_MARK = `
 if (redis.call('HGET', KEYS[1], 'memsync') or '') ~= ARGV[1] then return 0 end
@@ -123,18 +127,23 @@ export class EpochTracker {
   async check(): Promise<{ life: Life; record: EpochRecord }> {
     const metaKey = `${this.keyPrefix}meta`
     for (;;) {
+      // Read before the counter is raised: what was recorded by then was counted by then, in every process.
+      const before = await this.store.readEpoch()
       const [batch, mark] = await Promise.all([
         this.redis.hincrby(metaKey, 'memsync:batch', 1),
         this.redis.hget(metaKey, 'memsync'),
       ])
-      const recorded = await this.store.readEpoch()
       const life = parseLife(mark)
-      const known = life !== undefined && life.epoch === recorded.epoch && life.token === recorded.token
-      if (known && batch > recorded.batch) {
+      if (life && isLifeOf(life, before) && batch > before.batch) {
         this.current = life
         return { life, record: { epoch: life.epoch, token: life.token, batch } }
       }
-      await this.begin(metaKey, mark, recorded, known ? await this.startedAtMs() : 0)
+      const recorded = await this.store.readEpoch()
+      const adopted = life !== undefined && !isLifeOf(life, before) && isLifeOf(life, recorded)
+      if (!adopted) {
+        const sameLife = life !== undefined && isLifeOf(life, recorded)
+        await this.begin(metaKey, mark, recorded, sameLife ? await this.startedAtMs() : 0)
+      }
     }
   }
 

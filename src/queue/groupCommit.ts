@@ -5,7 +5,7 @@
  * once per transaction (see `epoch.ts`). While that check is under way more writes join in, so the batch grows
  * with the load and a lone write does not wait for company. Each submitter learns its own fate.
  */
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises'
 import { MemsyncError, toMemsyncError } from '../errors.ts'
 import type { EpochRecord, Store, Write, WriteOutcome } from '../infrastructure/memory/port.ts'
 import type { Version } from '../jobs/version.ts'
@@ -13,6 +13,8 @@ import { type EpochTracker, type JobIdentity, type Life, versionOf } from './epo
 import { classifyRedisError } from './redisErrors.ts'
 
 const REDIS_REFUSAL_RETRY_MS = 500
+/** Small enough that Redis acknowledges one batch while the next is written. */
+const MAX_BATCH = 100
 
 interface Submission {
   write: Omit<Write, 'version'>
@@ -26,7 +28,7 @@ export class GroupCommit {
   private readonly store: Store
   private readonly epochs: EpochTracker
   private pending: Submission[] = []
-  private running: Promise<void> | undefined
+  private readonly underway = new Set<Promise<void>>()
   private readonly stopping = new AbortController()
 
   constructor(store: Store, epochs: EpochTracker) {
@@ -46,30 +48,41 @@ export class GroupCommit {
   ): Promise<WriteOutcome & { version: Version }> {
     const { promise, resolve, reject } = Promise.withResolvers<WriteOutcome & { version: Version }>()
     this.pending.push({ write, job, arrivedUnder, resolve, reject })
-    this.running ??= this.run()
+    if (this.underway.size === 0) this.begin()
     return promise
   }
 
   /** Gives up waiting for a Redis that refuses; what is being written is finished. */
   async close(): Promise<void> {
     this.stopping.abort()
-    await this.running
+    while (this.underway.size > 0) await Promise.all(this.underway)
   }
 
-  private async run(): Promise<void> {
-    // Submissions of the same turn of the event loop belong to the first batch too.
-    await Promise.resolve()
-    while (this.pending.length > 0) {
-      const checked = await this.checkEpoch()
-      const batch = this.pending
-      this.pending = []
-      if (checked instanceof MemsyncError) {
-        for (const submission of batch) submission.reject(checked)
-      } else {
-        await this.commit(batch, checked.life, checked.record)
-      }
+  /** Sends a check; its answer covers every write that was submitted before it arrives. */
+  private begin(): void {
+    const round = this.round().finally(() => {
+      this.underway.delete(round)
+      if (this.pending.length > 0 && this.underway.size === 0) this.begin()
+    })
+    this.underway.add(round)
+  }
+
+  private async round(): Promise<void> {
+    const checked = await this.checkEpoch()
+    const covered = this.pending
+    this.pending = []
+    if (checked instanceof MemsyncError) {
+      for (const submission of covered) submission.reject(checked)
+      return
     }
-    this.running = undefined
+    for (let start = 0; start < covered.length; start += MAX_BATCH) {
+      await this.commit(covered.slice(start, start + MAX_BATCH), checked.life, checked.record)
+      if (covered.length === 1) return
+      // Under load the next check is sent right behind the acknowledgements of this batch, each of which fetches
+      // the next job: its answer arrives just after theirs. Redis works on them while the next batch is written.
+      await immediate()
+      this.begin()
+    }
   }
 
   /** Redis refusing writes is an outage of the queue, not of a job: the writes wait here until it takes them. */
@@ -82,7 +95,9 @@ export class GroupCommit {
         const classified = classifyRedisError(error)
         if (!classified) return toMemsyncError(error, 'MEMSYNC_HANDLER_FAILED')
         if (this.stopping.signal.aborted) {
-          return new MemsyncError('MEMSYNC_INTERRUPTED', 'stopping while Redis takes no writes', { cause: error })
+          return new MemsyncError('MEMSYNC_INTERRUPTED', 'stopping while Redis takes no writes', {
+            cause: error,
+          })
         }
         await sleep(REDIS_REFUSAL_RETRY_MS, undefined, { signal: this.stopping.signal }).catch(
           // Only an abort ends this sleep early, and the loop looks at it next.

@@ -21,7 +21,13 @@ import { openStore } from '../infrastructure/memory/index.ts'
 import type { Store } from '../infrastructure/memory/port.ts'
 import { isJobName, type JobName, type JobTypes, type MemoryInput, SYNC_QUEUE } from '../jobs/index.ts'
 import { type Logger, silentLogger } from '../logger.ts'
-import { connectRedis, ensureRedis, type RedisEndpoint, releasePrivateRedis, waitUntilReady } from './connection.ts'
+import {
+  connectRedis,
+  ensureRedis,
+  type RedisEndpoint,
+  releasePrivateRedis,
+  waitUntilReady,
+} from './connection.ts'
 import { type Accepted, type EnqueueOptions, enqueueJob, enqueueMemories, withinDeadline } from './enqueue.ts'
 import { ownJobId } from './epoch.ts'
 import type { PrivateRedis } from './privateRedis.ts'
@@ -31,7 +37,10 @@ import { type Handler, type Handlers, SyncWorker } from './syncWorker.ts'
 const READY_TIMEOUT_MS = 5_000
 
 /** The handlers of this program; only they may take memories that other producers handed over. */
-export const BUILT_IN_HANDLERS: Required<Handlers> = { MEMORY_SYNC: memorySyncHandler, MEMORY_ROLLBACK: rollback }
+export const BUILT_IN_HANDLERS: Required<Handlers> = {
+  MEMORY_SYNC: memorySyncHandler,
+  MEMORY_ROLLBACK: rollback,
+}
 
 export interface TypedWorkerQueueOptions {
   /** Overrides of single settings; the rest is loaded as everywhere. */
@@ -76,7 +85,8 @@ export class TypedWorkerQueue {
    * @throws MEMSYNC_UNKNOWN_JOB, MEMSYNC_BAD_USAGE once the queue is in use
    */
   register<N extends JobName>(job: N, handler: Handler<N>): this {
-    if (!isJobName(job)) throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', `there is no job ${JSON.stringify(job)}`)
+    if (!isJobName(job))
+      throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', `there is no job ${JSON.stringify(job)}`)
     if (this.connection) {
       throw new MemsyncError('MEMSYNC_BAD_USAGE', 'register every handler before the queue is used')
     }
@@ -93,13 +103,15 @@ export class TypedWorkerQueue {
     payload: JobTypes[N]['input'],
     options: EnqueueOptions = {},
   ): Promise<JobTypes[N]['result']> {
-    if (!isJobName(job)) throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', `there is no job ${JSON.stringify(job)}`)
+    if (!isJobName(job))
+      throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', `there is no job ${JSON.stringify(job)}`)
     const { dispatchQueue, producer } = await this.connect()
     const { results } = await this.openResults()
     const running = Object.keys(this.handlers).length > 0 ? await this.run() : undefined
     const result = await results.of(async () => {
       const { queuePrefix, maxValueBytes } = this.config
-      const ownId = running && this.isOwn ? await ownJobId(producer, queuePrefix, running.worker.epochs) : undefined
+      const ownId =
+        running && this.isOwn ? await ownJobId(producer, queuePrefix, running.worker.epochs) : undefined
       return (await enqueueJob(dispatchQueue, job, payload, options, maxValueBytes, ownId)).jobId
     })
     return result as JobTypes[N]['result']
@@ -146,7 +158,9 @@ export class TypedWorkerQueue {
 
   /** Whether a handler is the caller's own, so that the queue must be too. */
   private get isOwn(): boolean {
-    return (Object.keys(this.handlers) as JobName[]).some((name) => this.handlers[name] !== BUILT_IN_HANDLERS[name])
+    return (Object.keys(this.handlers) as JobName[]).some(
+      (name) => this.handlers[name] !== BUILT_IN_HANDLERS[name],
+    )
   }
 
   private connect(): Promise<Connection> {
@@ -174,7 +188,11 @@ export class TypedWorkerQueue {
   }
 
   private openQueue(redis: Redis, name: string): Queue {
-    const queue = new Queue(name, { connection: redis, prefix: this.config.queuePrefix, skipVersionCheck: true })
+    const queue = new Queue(name, {
+      connection: redis,
+      prefix: this.config.queuePrefix,
+      skipVersionCheck: true,
+    })
     queue.on('error', (error) => this.logger.debug({ reason: error.name }, 'queue error'))
     return queue
   }

@@ -5,7 +5,7 @@
  * It knows nothing of what the jobs do. Concurrency 0 means that nothing is fetched: the gate is shut, or Redis
  * refuses writes, where BullMQ's worker would otherwise spin.
  */
-import { type Job, Queue, UnrecoverableError, Worker, DelayedError } from 'bullmq'
+import { DelayedError, type Job, Queue, UnrecoverableError, Worker } from 'bullmq'
 import type { Redis } from 'ioredis'
 import { type MemsyncError, toMemsyncError } from '../errors.ts'
 import { DEFAULT_ATTEMPTS } from '../jobs/index.ts'
@@ -64,6 +64,7 @@ export class Lane {
   private concurrency: number
   private readonly stopping = new AbortController()
   private finished = 0
+  private adjustment: NodeJS.Immediate | undefined
 
   constructor(options: LaneOptions) {
     this.options = options
@@ -88,10 +89,19 @@ export class Lane {
   /** How many jobs may be in flight from now on; 0 fetches none. What is in flight goes on. */
   setConcurrency(concurrency: number): void {
     this.concurrency = concurrency
-    const worker = this.worker
+    // Never from a promise's callback: BullMQ's loop ends in one turn of promises and says so in a later one, and
+    // a resume between the two is lost for ever. In a turn of its own there is no such moment.
+    this.adjustment ??= setImmediate(() => {
+      this.adjustment = undefined
+      this.adjust()
+    })
+  }
+
+  private adjust(): void {
+    const { worker, concurrency } = this
     if (!worker) return
     if (concurrency === 0) {
-      // With `true` it does not wait for the jobs in flight; it may still hang, and nobody waits for it.
+      // With `true` it does not wait for the jobs in flight.
       worker.pause(true).catch(this.options.onWorkerError)
     } else {
       worker.concurrency = concurrency
@@ -143,7 +153,11 @@ export class Lane {
       settings: {
         backoffStrategy: (attempt, _type, error, job) =>
           computeRetryDelayMs(
-            { attempt, backoffMs: backoffOf(job), retryAfterMs: (error as Partial<MemsyncError>)?.retryAfterMs },
+            {
+              attempt,
+              backoffMs: backoffOf(job),
+              retryAfterMs: (error as Partial<MemsyncError>)?.retryAfterMs,
+            },
             Math.random,
           ),
       },

@@ -9,11 +9,9 @@
  *                      └──adopt───┘
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { createHash } from 'node:crypto'
 import {
   chmodSync,
   closeSync,
-  lstatSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -23,14 +21,9 @@ import {
 } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { socketPathIn } from '../daemon/socketPath.ts'
 import { MemsyncError } from '../errors.ts'
-import {
-  askRedis,
-  countOtherClients,
-  findRedisServer,
-  findServerProcess,
-  probeRedis,
-} from './redisProcess.ts'
+import { askRedis, findRedisServer, findServerProcess, probeRedis } from './redisProcess.ts'
 
 export interface PrivateRedis {
   socketPath: string
@@ -55,37 +48,15 @@ interface Site {
   logPath: string
 }
 
-/** The shortest of the systems' limits on a socket's path (macOS), less the closing NUL. */
-const MAX_SOCKET_PATH_BYTES = 103
 const MAX_LOG_BYTES = 1024 * 1024
 const DEFAULT_SILENCE_TIMEOUT_MS = 10_000
 /** How long another process may take to start the same server. */
 const LOCK_TIMEOUT_MS = 30_000
 const STOP_TIMEOUT_MS = 5_000
 
-/**
- * The unix socket of a data folder's private Redis. Where its path would be too long for a socket, it stands in a
- * short folder of /tmp (not of TMPDIR, which differs between a service and a shell) named after the data folder and
- * the user; the folder is checked where it exists.
- * @throws MEMSYNC_BAD_SETTING when that short folder is another user's or open to others
- */
+/** The unix socket of a data folder's private Redis. @throws as `socketPathIn` */
 export function privateRedisSocket(dataDir: string): string {
-  const path = join(resolve(dataDir), 'redis', 'redis.sock')
-  if (Buffer.byteLength(path) <= MAX_SOCKET_PATH_BYTES) return path
-  const userId = process.getuid?.() ?? 0
-  const name = createHash('sha256')
-    .update(`${userId}:${resolve(dataDir)}`)
-    .digest('hex')
-    .slice(0, 16)
-  const folder = `/tmp/memsyncd-${name}`
-  const found = lstatSync(folder, { throwIfNoEntry: false })
-  if (found && !(found.isDirectory() && found.uid === userId && (found.mode & 0o77) === 0)) {
-    throw new MemsyncError(
-      'MEMSYNC_BAD_SETTING',
-      `MEMSYNC_DATA_DIR: its path is too long for a socket, and the short ${folder} is not a private folder of this user`,
-    )
-  }
-  return join(folder, 'redis.sock')
+  return socketPathIn(dataDir, 'redis', 'redis.sock')
 }
 
 /**

@@ -39,7 +39,11 @@ export class RedisHealth {
     this.redis = redis
     this.probeKey = `${queuePrefix}:memsync:probe`
     this.onChange = onChange
-    this.condition = { state: redis.status === 'ready' ? 'up' : 'down', sinceMs: Date.now(), reason: undefined }
+    this.condition = {
+      state: redis.status === 'ready' ? 'up' : 'down',
+      sinceMs: Date.now(),
+      reason: undefined,
+    }
     redis.on('ready', this.onReady)
     redis.on('close', this.onClose)
     redis.on('error', this.report)

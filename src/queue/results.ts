@@ -25,7 +25,11 @@ export class JobResults {
 
   constructor(queue: Queue, redis: Redis, queuePrefix: string, onError: (error: Error) => void) {
     this.queue = queue
-    this.events = new QueueEvents(queue.name, { connection: redis, prefix: queuePrefix, skipVersionCheck: true })
+    this.events = new QueueEvents(queue.name, {
+      connection: redis,
+      prefix: queuePrefix,
+      skipVersionCheck: true,
+    })
     this.events.on('error', onError)
     this.events.on('completed', ({ jobId, returnvalue }) => this.end(jobId, { result: returnvalue }))
     this.events.on('failed', ({ jobId, failedReason }) =>
@@ -59,7 +63,9 @@ export class JobResults {
   async close(): Promise<void> {
     clearInterval(this.timer)
     for (const pending of this.waiting.values()) {
-      pending.reject(new MemsyncError('MEMSYNC_INTERRUPTED', 'the queue was closed while waiting for the result'))
+      pending.reject(
+        new MemsyncError('MEMSYNC_INTERRUPTED', 'the queue was closed while waiting for the result'),
+      )
     }
     this.waiting.clear()
     await this.events.close()
@@ -89,7 +95,10 @@ export class JobResults {
           this.end(jobId, { error: lost })
         } else if (job.finishedOn !== undefined) {
           const failed = await job.isFailed()
-          this.end(jobId, failed ? { error: parseFailedReason(job.failedReason ?? '') } : { result: job.returnvalue })
+          this.end(
+            jobId,
+            failed ? { error: parseFailedReason(job.failedReason ?? '') } : { result: job.returnvalue },
+          )
         }
       } catch {
         // Redis is away: the next look comes when it is back.

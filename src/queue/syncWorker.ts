@@ -63,14 +63,17 @@ export class SyncWorker {
     this.gateConcurrency = config.concurrency
     this.epochs = new EpochTracker(redis, options.store, config.queuePrefix, options.sequenceQueueName)
     this.groupCommit = new GroupCommit(options.store, this.epochs)
-    this.redisHealth = new RedisHealth(redis, config.queuePrefix, (now, before) => this.redisChanged(now, before))
+    this.redisHealth = new RedisHealth(redis, config.queuePrefix, (now, before) =>
+      this.redisChanged(now, before),
+    )
     this.lane = new Lane({
       queueName: options.queueName,
       queuePrefix: config.queuePrefix,
       redis,
       concurrency: config.concurrency,
       process: (job, signal) => this.process(job, signal),
-      stageOf: (error) => (error.code === 'MEMSYNC_UNKNOWN_JOB' || isContractError(error) ? 'validate' : 'persist'),
+      stageOf: (error) =>
+        error.code === 'MEMSYNC_UNKNOWN_JOB' || isContractError(error) ? 'validate' : 'persist',
       logger,
       onDependencyFailure: (error) => options.onDependencyFailure?.(error),
       onSuccess: () => options.onSuccess?.(),
@@ -109,7 +112,10 @@ export class SyncWorker {
   private process(job: LaneJob, signal: AbortSignal): Promise<unknown> {
     const arrivedUnder = this.epochs.life
     if (!isJobName(job.name)) {
-      throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', `there is no job ${JSON.stringify(job.name.slice(0, 80))}`)
+      throw new MemsyncError(
+        'MEMSYNC_UNKNOWN_JOB',
+        `there is no job ${JSON.stringify(job.name.slice(0, 80))}`,
+      )
     }
     return this.runHandler(job.name, job, {
       jobId: job.id,
@@ -148,7 +154,7 @@ export class SyncWorker {
   /** One sweep at a time; what dies meanwhile is swept right after. */
   private requestSweep(): void {
     if (!this.options.collectDeadLetters) return
-    if (this.sweeping) {
+    if (this.sweeping !== undefined) {
       this.sweepWanted = true
       return
     }
@@ -167,7 +173,13 @@ export class SyncWorker {
       const currentLife = async () => (await this.epochs.check()).life
       for (const entry of await this.deadLetters.collect(currentLife)) {
         this.options.logger.warn(
-          { deadLetter: entry.id, job: entry.name, code: entry.code, class: entry.class, attempts: entry.attempts },
+          {
+            deadLetter: entry.id,
+            job: entry.name,
+            code: entry.code,
+            class: entry.class,
+            attempts: entry.attempts,
+          },
           'dead letter',
         )
         this.options.onDeadLetter?.(entry)

@@ -164,10 +164,14 @@ describe('dead letters', () => {
     await machine.queue.add('MEMORY_SYNC', { key: 'k', value: 1 }, quick)
     const [entry] = await deadLetters(worker, 1)
     await worker.deadLetters.redrive(entry?.id ?? '')
-    const again = await waitFor('it failed again', async () => {
-      const [now] = await Array.fromAsync(worker.deadLetters.list())
-      return now && now.redrives === 1 ? now : undefined
-    }, { timeoutMs: 20_000 })
+    const again = await waitFor(
+      'it failed again',
+      async () => {
+        const [now] = await Array.fromAsync(worker.deadLetters.list())
+        return now && now.redrives === 1 ? now : undefined
+      },
+      { timeoutMs: 20_000 },
+    )
     expect(again.version).toBe(entry?.version)
     expect(again.id).not.toBe(entry?.id)
   })
@@ -180,7 +184,9 @@ describe('dead letters', () => {
     await machine.queue.add('MEMORY_SYNC', { key: '', value: 1 })
     await deadLetters(worker, 3)
     const idsOf = async (filter: Parameters<typeof worker.deadLetters.list>[0]) =>
-      (await Array.fromAsync(worker.deadLetters.list(filter))).map((entry) => (entry.data as { key: string }).key)
+      (await Array.fromAsync(worker.deadLetters.list(filter))).map(
+        (entry) => (entry.data as { key: string }).key,
+      )
     expect(await idsOf({ keyPrefix: 'users/' })).toEqual(['users/1'])
     expect(await idsOf({ class: 'permanent' })).toEqual([''])
     expect(await idsOf({ olderThanMs: 3_600_000 })).toEqual([])

@@ -13,7 +13,7 @@ afterEach(() => machine.close())
 
 const set = (key: string, value: unknown) => ({ name: 'MEMORY_SYNC', data: { key, value } })
 
-async function valueOf(key: string): Promise<unknown> {
+async function storedValue(key: string): Promise<unknown> {
   return (await machine.store.find(key))?.value
 }
 
@@ -44,7 +44,7 @@ describe('order of acceptance', () => {
       },
     })
     await machine.drained()
-    for (let key = 0; key < 50; key++) expect(await valueOf(`k${key}`)).toBe(19)
+    for (let key = 0; key < 50; key++) expect(await storedValue(`k${key}`)).toBe(19)
     const totals = await machine.store.totals()
     expect(totals.synced + totals.superseded).toBe(1000)
     expect(totals.superseded).toBeGreaterThan(0)
@@ -55,14 +55,14 @@ describe('order of acceptance', () => {
     const older = await machine.queue.add('MEMORY_SYNC', { key: 'k', value: 'older' }, { delay: 3_600_000 })
     await machine.queue.add('MEMORY_SYNC', { key: 'k', value: 'newer' })
     const worker = await machine.startWorker()
-    await waitFor('the newer write is applied', async () => (await valueOf('k')) === 'newer')
+    await waitFor('the newer write is applied', async () => (await storedValue('k')) === 'newer')
     await older.promote()
     const done = await waitFor('the older write ends', async () => {
       const job = await worker.lane.queue.getJob(older.id ?? '')
       return job?.finishedOn ? job : undefined
     })
     expect(done.returnvalue).toEqual({ status: 'success', key: 'k', superseded: true })
-    expect(await valueOf('k')).toBe('newer')
+    expect(await storedValue('k')).toBe('newer')
     expect(await machine.store.totals()).toMatchObject({ synced: 1, superseded: 1 })
   })
 
@@ -73,7 +73,10 @@ describe('order of acceptance', () => {
     await machine.startWorker()
     await waitFor('the delete is applied', async () => (await machine.store.find('k'))?.deleted)
     await older.promote()
-    await waitFor('the older write is superseded', async () => (await machine.store.totals()).superseded === 1)
+    await waitFor(
+      'the older write is superseded',
+      async () => (await machine.store.totals()).superseded === 1,
+    )
     expect((await machine.store.find('k'))?.deleted).toBe(true)
   })
 
@@ -81,7 +84,7 @@ describe('order of acceptance', () => {
     machine = await startMachine()
     const worker = await machine.startWorker()
     const job = await machine.queue.add('MEMORY_SYNC', { key: 'k', value: 1 })
-    await waitFor('it is applied', async () => (await valueOf('k')) === 1)
+    await waitFor('it is applied', async () => (await storedValue('k')) === 1)
     await machine.drained()
     const again = await machine.queue.getJob(job.id ?? '')
     await again?.retry('completed')
@@ -98,7 +101,7 @@ describe('a new life of the queue', () => {
     await machine.drained()
     await machine.redis.flushall()
     await machine.queue.add('MEMORY_SYNC', { key: 'k', value: 'after' })
-    await waitFor('the write after the flush is applied', async () => (await valueOf('k')) === 'after')
+    await waitFor('the write after the flush is applied', async () => (await storedValue('k')) === 'after')
     expect((await machine.store.find('k'))?.version).toMatchObject({ epoch: 2, sequence: 1 })
   })
 
@@ -112,7 +115,7 @@ describe('a new life of the queue', () => {
     await machine.queue.addBulk(Array.from({ length: 20 }, (_, round) => set('k', `after ${round}`)))
     await machine.startWorker()
     await machine.drained()
-    expect(await valueOf('k')).toBe('after 19')
+    expect(await storedValue('k')).toBe('after 19')
   })
 
   it('also after Redis was replaced by another one that has a past of its own', async () => {
@@ -123,7 +126,7 @@ describe('a new life of the queue', () => {
     const other = await startMachine({ dataDir: machine.config.dataDir })
     await other.queue.add('MEMORY_SYNC', { key: 'k', value: 'on the other' })
     await other.startWorker()
-    await waitFor('the other queue is applied', async () => (await valueOf('k')) === 'on the other')
+    await waitFor('the other queue is applied', async () => (await storedValue('k')) === 'on the other')
     await other.close()
   })
 
@@ -135,15 +138,15 @@ describe('a new life of the queue', () => {
     await machine.queue.add('MEMORY_SYNC', { key: 'k', value: 'waits for long' }, { delay: 2500 })
     await add('first')
     await machine.drained(100).catch(() => undefined)
-    await waitFor('first is applied', async () => (await valueOf('k')) === 'first')
+    await waitFor('first is applied', async () => (await storedValue('k')) === 'first')
     const aside = await keepAside(machine)
     for (let round = 0; round < 10; round++) await add(`lost ${round}`)
-    await waitFor('the last is applied', async () => (await valueOf('k')) === 'lost 9')
+    await waitFor('the last is applied', async () => (await storedValue('k')) === 'lost 9')
     await aside.bringBack()
     await add('after')
-    await waitFor('the write after the loss is applied', async () => (await valueOf('k')) === 'after')
+    await waitFor('the write after the loss is applied', async () => (await storedValue('k')) === 'after')
     await machine.drained()
-    expect(await valueOf('k')).toBe('after')
+    expect(await storedValue('k')).toBe('after')
     const version = (await machine.store.find('k'))?.version
     expect(version && formatVersion(version)).toMatch(/^2-/)
   })
@@ -159,7 +162,7 @@ describe('a job whose producer chose its id', () => {
       return entries.length > 0 ? entries : undefined
     })
     expect(entry).toMatchObject({ jobId: 'my-own-id', code: 'MEMSYNC_UNKNOWN_JOB', version: null })
-    expect(await valueOf('k')).toBeUndefined()
+    expect(await storedValue('k')).toBeUndefined()
     await expect(worker.deadLetters.redrive(entry?.id ?? '')).rejects.toThrow(MemsyncError)
   })
 })

@@ -62,13 +62,13 @@ const MIGRATIONS: readonly string[] = [
   );
   CREATE INDEX history_by_memory ON history (memory_id, revision);
   CREATE TABLE outcomes (
-    id INTEGER PRIMARY KEY,
+    generation INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
     sequence INTEGER NOT NULL,
     idx INTEGER NOT NULL,
     superseded INTEGER NOT NULL,
-    UNIQUE (epoch, sequence, idx)
-  );
+    PRIMARY KEY (generation, epoch, sequence, idx)
+  ) WITHOUT ROWID;
   CREATE TABLE receipts (
     memory_id INTEGER NOT NULL,
     lane TEXT NOT NULL,
@@ -91,6 +91,7 @@ const MIGRATIONS: readonly string[] = [
     live_keys INTEGER NOT NULL DEFAULT 0,
     synced INTEGER NOT NULL DEFAULT 0,
     superseded INTEGER NOT NULL DEFAULT 0,
+    outcomes INTEGER NOT NULL DEFAULT 0,
     probes INTEGER NOT NULL DEFAULT 0
   );
   INSERT INTO state (id) VALUES (1);

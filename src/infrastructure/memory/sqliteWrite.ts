@@ -3,14 +3,18 @@
  *
  * What a write does is decided here by `compareVersions` against the newest write of its key; SQL only carries it
  * out. An outcome is known for as long as the write itself is kept, in `memories` or `history`; only a write that
- * is in neither, because it lost or was trimmed, needs a row in `outcomes`, of which the newest are kept.
+ * is in neither, because it lost or was trimmed, needs a row in `outcomes`. These are kept by generations, the
+ * current one and the one before, so that a row costs one insert and the oldest go all at once.
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { compareVersions, LOCAL_INDEX_BASE, type Version } from '../../jobs/version.ts'
 import type { EpochRecord, Receipt, Write, WriteOutcome } from './port.ts'
 
-/** Lost and trimmed writes whose outcome is kept: several times what a crash can leave to be run again. */
-const OUTCOMES_KEPT = 50_000
+/**
+ * Outcomes of lost and trimmed writes in one generation, so the least that are kept: many times what a crash can
+ * leave to be run again.
+ */
+const GENERATION_SIZE = 50_000
 
 type SqlValue = string | number | null
 type CurrentRow = [
@@ -29,8 +33,9 @@ interface Tally {
   superseded: number
   liveKeys: number
   head: Version
-  /** Row id of the newest outcome recorded, 0 where there was none. */
-  newestOutcome: number
+  outcomes: number
+  /** The generation that new outcomes join; read when the first is due, as few batches have any. */
+  generation: number | undefined
 }
 
 export class SqliteWriter {
@@ -45,7 +50,8 @@ export class SqliteWriter {
   readonly #recordOutcome: StatementSync
   readonly #recordTrimmed: StatementSync
   readonly #trimHistory: StatementSync
-  readonly #trimOutcomes: StatementSync
+  readonly #findGeneration: StatementSync
+  readonly #dropGenerations: StatementSync
   readonly #recordTally: StatementSync
   readonly #recordEpoch: StatementSync
   readonly #nextLocal: StatementSync
@@ -75,20 +81,24 @@ export class SqliteWriter {
     this.#findInHistory = rows(
       `SELECT 1 FROM history WHERE memory_id = ? AND epoch = ? AND sequence = ? AND idx = ?`,
     )
-    this.#findOutcome = rows(`SELECT superseded FROM outcomes WHERE epoch = ? AND sequence = ? AND idx = ?`)
+    this.#findGeneration = rows(`SELECT outcomes / ${GENERATION_SIZE} FROM state`)
+    this.#findOutcome = rows(
+      `SELECT superseded FROM outcomes WHERE generation IN (?1, ?1 - 1) AND epoch = ?2 AND sequence = ?3 AND idx = ?4`,
+    )
     this.#recordOutcome = db.prepare(
-      `INSERT INTO outcomes (epoch, sequence, idx, superseded) VALUES (?, ?, ?, 1)`,
+      `INSERT INTO outcomes (generation, epoch, sequence, idx, superseded) VALUES (?, ?, ?, ?, 1)`,
     )
     this.#recordTrimmed = db.prepare(
-      `INSERT INTO outcomes (epoch, sequence, idx, superseded)
-       SELECT epoch, sequence, idx, 0 FROM history WHERE memory_id = ? AND revision <= ?`,
+      `INSERT OR IGNORE INTO outcomes (generation, epoch, sequence, idx, superseded)
+       SELECT ?, epoch, sequence, idx, 0 FROM history WHERE memory_id = ? AND revision <= ?`,
     )
     this.#trimHistory = db.prepare(`DELETE FROM history WHERE memory_id = ? AND revision <= ?`)
-    this.#trimOutcomes = db.prepare(`DELETE FROM outcomes WHERE id <= ?`)
+    this.#dropGenerations = db.prepare(`DELETE FROM outcomes WHERE generation < ?`)
     this.#recordTally = db.prepare(
       `UPDATE state SET synced = synced + ?1, superseded = superseded + ?2, live_keys = live_keys + ?3,
-       head_sequence = CASE WHEN (head_epoch, head_sequence) < (?4, ?5) THEN ?5 ELSE head_sequence END,
-       head_epoch = max(head_epoch, ?4)`,
+       outcomes = outcomes + ?4,
+       head_sequence = CASE WHEN (head_epoch, head_sequence) < (?5, ?6) THEN ?6 ELSE head_sequence END,
+       head_epoch = max(head_epoch, ?5)`,
     )
     // Only forward: a commit of another process may have recorded a later life of the queue meanwhile.
     this.#recordEpoch = db.prepare(
@@ -112,15 +122,31 @@ export class SqliteWriter {
 
   apply(writes: readonly Write[], epoch: EpochRecord | undefined, nowMs: number): WriteOutcome[] {
     const head = { epoch: 0, sequence: 0, index: 0 }
-    const tally: Tally = { synced: 0, superseded: 0, liveKeys: 0, head, newestOutcome: 0 }
+    const tally: Tally = { synced: 0, superseded: 0, liveKeys: 0, head, outcomes: 0, generation: undefined }
     if (epoch) this.#recordEpoch.run(epoch.epoch, epoch.token, epoch.batch)
     const outcomes = writes.map((write) => this.#applyOne(write, nowMs, tally))
-    if (tally.synced + tally.superseded > 0) {
-      const { synced, superseded, liveKeys } = tally
-      this.#recordTally.run(synced, superseded, liveKeys, tally.head.epoch, tally.head.sequence)
+    const { synced, superseded, liveKeys } = tally
+    if (synced + superseded > 0) {
+      this.#recordTally.run(
+        ...[synced, superseded, liveKeys],
+        tally.outcomes,
+        tally.head.epoch,
+        tally.head.sequence,
+      )
     }
-    if (tally.newestOutcome > OUTCOMES_KEPT) this.#trimOutcomes.run(tally.newestOutcome - OUTCOMES_KEPT)
+    if (tally.outcomes > 0) this.#endGeneration(tally)
     return outcomes
+  }
+
+  #generationOf(tally: Tally): number {
+    tally.generation ??= (this.#findGeneration.get() as unknown as [generation: number])[0]
+    return tally.generation
+  }
+
+  /** Where the batch filled its generation, the next begins, and only the filled one is kept beside it. */
+  #endGeneration(tally: Tally): void {
+    const [generation] = this.#findGeneration.get() as unknown as [generation: number]
+    if (generation !== tally.generation) this.#dropGenerations.run(generation - 1)
   }
 
   #applyOne(write: Write, nowMs: number, tally: Tally): WriteOutcome {
@@ -168,9 +194,7 @@ export class SqliteWriter {
     this.#replace.run(revision, epoch, sequence, index, embed, acceptedAtMs, nowMs, metadata, value, id)
     const newestTrimmed = revision - this.#historyVersions
     if (newestTrimmed < 1) return
-    const { changes, lastInsertRowid } = this.#recordTrimmed.run(id, newestTrimmed)
-    if (Number(changes) === 0) return
-    tally.newestOutcome = Number(lastInsertRowid)
+    tally.outcomes += Number(this.#recordTrimmed.run(this.#generationOf(tally), id, newestTrimmed).changes)
     this.#trimHistory.run(id, newestTrimmed)
   }
 
@@ -178,9 +202,13 @@ export class SqliteWriter {
   #settleLate(id: number, version: Version, tally: Tally): WriteOutcome {
     const { epoch, sequence, index } = version
     if (this.#findInHistory.get(id, epoch, sequence, index)) return { outcome: 'applied', repeated: true }
-    const before = this.#findOutcome.get(epoch, sequence, index) as [superseded: number] | undefined
+    const generation = this.#generationOf(tally)
+    const before = this.#findOutcome.get(generation, epoch, sequence, index) as
+      | [superseded: number]
+      | undefined
     if (before) return { outcome: before[0] === 1 ? 'superseded' : 'applied', repeated: true }
-    tally.newestOutcome = Number(this.#recordOutcome.run(epoch, sequence, index).lastInsertRowid)
+    this.#recordOutcome.run(generation, epoch, sequence, index)
+    tally.outcomes++
     tally.superseded++
     return { outcome: 'superseded', repeated: false }
   }

@@ -1,0 +1,74 @@
+/**
+ * Hands memories over in batches, in order: one batch is on its way at a time and the next gathers meanwhile, so a
+ * fast input goes in large batches and a slow one at once. Each batch is accepted as a whole or not at all.
+ */
+import { MemsyncError, toMemsyncError } from '../errors.ts'
+import type { MemoryInput } from '../jobs/index.ts'
+
+const MAX_BATCH_MEMORIES = 500
+const MAX_BATCH_BYTES = 4 * 1024 * 1024
+
+interface Batch {
+  memories: MemoryInput[]
+  bytes: number
+  /** The line its first memory stood on. */
+  firstLine: number
+}
+
+export class BatchSender {
+  accepted = 0
+  /** Why a batch was not accepted, and the line it began on; nothing is sent after it. */
+  failure: { error: MemsyncError; line: number } | undefined
+  private readonly send: (memories: MemoryInput[]) => Promise<unknown>
+  private batch: Batch = { memories: [], bytes: 0, firstLine: 0 }
+  private underway: Promise<void> | undefined
+
+  /** @param send resolves once all of them are accepted; called again only after that */
+  constructor(send: (memories: MemoryInput[]) => Promise<unknown>) {
+    this.send = send
+  }
+
+  /** Resolves when there is room for more. */
+  async add(memory: MemoryInput, line: number, bytes: number): Promise<void> {
+    if (this.batch.memories.length === 0) this.batch.firstLine = line
+    this.batch.memories.push(memory)
+    this.batch.bytes += bytes
+    if (this.batch.memories.length < MAX_BATCH_MEMORIES && this.batch.bytes < MAX_BATCH_BYTES) return
+    await this.underway
+    this.start()
+  }
+
+  /** Sends what has gathered, unless a batch is on its way. */
+  flushWhenIdle(): void {
+    if (!this.underway) this.start()
+  }
+
+  /** Sends the rest and resolves when its fate is known. */
+  async finish(): Promise<void> {
+    await this.underway
+    this.start()
+    await this.underway
+  }
+
+  private start(): void {
+    const { memories, firstLine } = this.batch
+    if (memories.length === 0 || this.failure) return
+    this.batch = { memories: [], bytes: 0, firstLine: 0 }
+    this.underway = this.send(memories).then(
+      () => {
+        this.accepted += memories.length
+        this.underway = undefined
+      },
+      (thrown: unknown) => {
+        this.failure = { error: plainError(thrown), line: firstLine }
+        this.underway = undefined
+      },
+    )
+  }
+}
+
+/** The queue's error without its place in the batch, which says nothing to who counts lines. */
+function plainError(thrown: unknown): MemsyncError {
+  const error = toMemsyncError(thrown, 'MEMSYNC_QUEUE_UNAVAILABLE')
+  return error.cause instanceof MemsyncError ? error.cause : error
+}

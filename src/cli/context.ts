@@ -1,0 +1,28 @@
+/** What every command is given: the settings in force, and how its result is to be printed. */
+import { type Config, loadConfig, type SettingName } from '../config.ts'
+
+/** The flags every command takes, as commander names them. */
+export interface GlobalFlags {
+  json?: boolean
+  dataDir?: string
+  redisUrl?: string
+  config?: string
+}
+
+export interface CommandContext extends ReturnType<typeof loadConfig> {
+  config: Config
+  json: boolean
+}
+
+/** @throws MEMSYNC_BAD_SETTING */
+export function createContext(flags: GlobalFlags): CommandContext {
+  const settings: Partial<Record<SettingName, string>> = {
+    ...(flags.dataDir === undefined ? {} : { MEMSYNC_DATA_DIR: flags.dataDir }),
+    ...(flags.redisUrl === undefined ? {} : { REDIS_URL: flags.redisUrl }),
+    ...(flags.config === undefined ? {} : { MEMSYNC_CONFIG: flags.config }),
+  }
+  const loaded = loadConfig(settings)
+  // Modules that load the settings themselves (the default store, a queue) are to see the flags too.
+  Object.assign(process.env, settings)
+  return { ...loaded, json: flags.json === true }
+}

@@ -1,0 +1,329 @@
+/**
+ * The daemon: its parts, started in order and stopped in reverse.
+ *
+ *   lock ─ store ─ control socket ─ private Redis ─ connection ─ sync worker ─ store health ─ watchdog ─▶ ready
+ *
+ * The control socket comes before Redis, so that `memsync status` answers while the daemon waits for it. The
+ * daemon does not give up on Redis: it waits for as long as it takes, tells once, and goes on when it is there.
+ */
+import { chmodSync, mkdirSync } from 'node:fs'
+import { Queue } from 'bullmq'
+import type { Redis } from 'ioredis'
+import type { Config } from '../config.ts'
+import { MemsyncError, toMemsyncError } from '../errors.ts'
+import { openStore } from '../infrastructure/memory/index.ts'
+import type { Store } from '../infrastructure/memory/port.ts'
+import { isJobName, SYNC_QUEUE } from '../jobs/index.ts'
+import type { Logger } from '../logger.ts'
+import { connectRedis, describeEndpoint, type RedisEndpoint, redisEndpoint } from '../queue/connection.ts'
+import { type EnqueueOptions, enqueueJob, withinDeadline } from '../queue/enqueue.ts'
+import { BUILT_IN_HANDLERS } from '../queue/index.ts'
+import { conditionError, type RedisCondition } from '../queue/redisHealth.ts'
+import { SyncWorker } from '../queue/syncWorker.ts'
+import { DAEMON_VERSION } from '../release.ts'
+import { ControlServer } from './control.ts'
+import { controlSocket } from './controlClient.ts'
+import { Lifecycle, type Part } from './lifecycle.ts'
+import { acquireProcessLock, instanceLockPath, type ProcessLock } from './processLock.ts'
+import { RedisSupervisor } from './redisSupervisor.ts'
+import { awaitRedis } from './redisWait.ts'
+import { composeStatus, readQueueFigures, type Status } from './status.ts'
+import { StoreHealth } from './storeHealth.ts'
+import { ProgressWatchdog, STALLED_EXIT_CODE } from './watchdog.ts'
+
+/** Producers ask within the exchange; a status must not wait for a Redis that hangs. */
+const STATUS_TIMEOUT_MS = 1_000
+/** Beyond the value itself: key, metadata and the frame around them, all escaped at worst. */
+const MAX_REQUEST_OVERHEAD_BYTES = 64 * 1024
+
+export class Daemon {
+  /** Resolves with an exit code where the daemon ends by itself, because it can make no progress. */
+  readonly gaveUp: Promise<number>
+  private readonly config: Config
+  private readonly logger: Logger
+  private readonly lifecycle: Lifecycle
+  private readonly stopping = new AbortController()
+  private readonly endpoint: RedisEndpoint
+  private readonly supervisor: RedisSupervisor
+  private readonly sinceMs = Date.now()
+  private giveUp: (code: number) => void = () => undefined
+  private store: Store | undefined
+  private redis: Redis | undefined
+  /** For commands and status: fails at once where the worker's connection would wait. */
+  private producer: { redis: Redis; queue: Queue } | undefined
+  private worker: SyncWorker | undefined
+  private storeHealth: StoreHealth | undefined
+  private watchdog: ProgressWatchdog | undefined
+  private redisCondition: RedisCondition = { state: 'down', sinceMs: Date.now(), reason: 'not connected yet' }
+  private lastSuccessMs: number | undefined
+
+  constructor(config: Config, logger: Logger) {
+    this.config = config
+    this.logger = logger
+    this.lifecycle = new Lifecycle(logger)
+    this.endpoint = redisEndpoint(config)
+    this.supervisor = new RedisSupervisor(config, logger)
+    const gaveUp = Promise.withResolvers<number>()
+    this.gaveUp = gaveUp.promise
+    this.giveUp = gaveUp.resolve
+  }
+
+  /**
+   * Resolves once jobs are being taken, however long Redis lets it wait.
+   * @throws MEMSYNC_ALREADY_RUNNING, MEMSYNC_STORE_CORRUPT, MEMSYNC_STORE_UNAVAILABLE, MEMSYNC_REDIS_MISSING,
+   *   MEMSYNC_BAD_SETTING; nothing is left running then
+   */
+  async start(): Promise<void> {
+    await this.lifecycle.start([
+      this.lockPart(),
+      this.storePart(),
+      this.controlPart(),
+      { name: 'private redis', start: () => this.supervisor.start(), stop: () => this.supervisor.stop() },
+      this.connectionPart(),
+      this.workerPart(),
+      this.storeHealthPart(),
+      this.watchdogPart(),
+    ])
+    if (this.stopping.signal.aborted) return
+    this.logger.info(
+      { version: DAEMON_VERSION, dataDir: this.config.dataDir, redis: describeEndpoint(this.endpoint) },
+      'ready',
+    )
+  }
+
+  /** Drains within the configured time and releases everything; works with Redis down. Idempotent. */
+  async stop(): Promise<void> {
+    this.stopping.abort()
+    await this.lifecycle.stop()
+  }
+
+  private lockPart(): Part {
+    let lock: ProcessLock | undefined
+    return {
+      name: 'lock',
+      start: async () => {
+        const { dataDir } = this.config
+        try {
+          mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+          chmodSync(dataDir, 0o700)
+        } catch (cause) {
+          const reason = cause instanceof Error ? cause.message : String(cause)
+          throw new MemsyncError('MEMSYNC_BAD_SETTING', `MEMSYNC_DATA_DIR: it cannot be used: ${reason}`, {
+            cause,
+          })
+        }
+        lock = acquireProcessLock(instanceLockPath(dataDir))
+        if (!lock) throw new MemsyncError('MEMSYNC_ALREADY_RUNNING', `another daemon holds ${dataDir}`)
+      },
+      stop: async () => lock?.release(),
+    }
+  }
+
+  private storePart(): Part {
+    return {
+      name: 'store',
+      start: async () => {
+        this.store = await openStore(this.config)
+      },
+      stop: async () => this.store?.close(),
+    }
+  }
+
+  private controlPart(): Part {
+    const { dataDir, maxValueBytes } = this.config
+    // A value may double in length where it is all escapes.
+    const maxLineBytes = maxValueBytes * 2 + MAX_REQUEST_OVERHEAD_BYTES
+    const handle = (request: Record<string, unknown>) => this.answer(request)
+    const server = new ControlServer(controlSocket(dataDir), maxLineBytes, handle, this.logger)
+    return { name: 'control socket', start: () => server.start(), stop: () => server.stop() }
+  }
+
+  private connectionPart(): Part {
+    return {
+      name: 'connection',
+      start: async () => {
+        const redis = connectRedis(this.endpoint, 'worker')
+        const producerRedis = connectRedis(this.endpoint, 'producer')
+        // Told by the health of the connection, once per change.
+        redis.on('error', () => undefined)
+        producerRedis.on('error', () => undefined)
+        const queue = new Queue(SYNC_QUEUE, {
+          connection: producerRedis,
+          prefix: this.config.queuePrefix,
+          skipVersionCheck: true,
+        })
+        queue.on('error', () => undefined)
+        this.redis = redis
+        this.producer = { redis: producerRedis, queue }
+        await awaitRedis([redis, producerRedis], this.logger, this.stopping.signal)
+      },
+      stop: async () => {
+        this.redis?.disconnect()
+        this.producer?.redis.disconnect()
+      },
+    }
+  }
+
+  private workerPart(): Part {
+    return {
+      name: 'sync worker',
+      start: async () => {
+        const { redis, store } = this
+        if (!redis || !store)
+          throw new MemsyncError('MEMSYNC_INTERRUPTED', 'stopped before the worker started')
+        this.worker = new SyncWorker({
+          config: this.config,
+          queueName: SYNC_QUEUE,
+          sequenceQueueName: SYNC_QUEUE,
+          redis,
+          store,
+          handlers: BUILT_IN_HANDLERS,
+          logger: this.logger,
+          collectDeadLetters: true,
+          onDependencyFailure: (error) => this.storeHealth?.reportFailure(error),
+          onSuccess: () => {
+            this.lastSuccessMs = Date.now()
+            this.storeHealth?.reportSuccess()
+          },
+          onRedisChange: (condition) => this.redisChanged(condition),
+        })
+        this.redisCondition = this.worker.redisHealth.current
+        await this.worker.start()
+      },
+      stop: async () => this.worker?.stop(this.config.drainTimeoutMs),
+    }
+  }
+
+  private storeHealthPart(): Part {
+    return {
+      name: 'store health',
+      start: async () => {
+        const { store, worker } = this
+        if (!store || !worker) return
+        this.storeHealth = new StoreHealth(store, this.logger, this.config.concurrency, (concurrency) =>
+          worker.setConcurrency(concurrency),
+        )
+        this.storeHealth.start()
+      },
+      stop: async () => this.storeHealth?.stop(),
+    }
+  }
+
+  private watchdogPart(): Part {
+    return {
+      name: 'watchdog',
+      start: async () => {
+        this.watchdog = new ProgressWatchdog({
+          stallTimeoutMs: this.config.stallTimeoutMs,
+          sample: () => this.sampleProgress(),
+          rebuild: () => {
+            this.logger.error(
+              { stallTimeoutMs: this.config.stallTimeoutMs },
+              'no progress: the worker is rebuilt',
+            )
+            this.worker?.lane.rebuild()
+          },
+          exit: (error) => {
+            this.logger.fatal({ code: error.code, reason: error.message }, 'no progress even so: exiting')
+            this.giveUp(STALLED_EXIT_CODE)
+          },
+        })
+        this.watchdog.start()
+      },
+      stop: async () => this.watchdog?.stop(),
+    }
+  }
+
+  private async sampleProgress() {
+    const { worker } = this
+    const figures = await this.figures(this.producer, worker)
+    if (!worker || !figures) return undefined
+    return {
+      waiting: figures.sync.waiting ?? 0,
+      active: figures.sync.active ?? 0,
+      finished: worker.lane.finishedCount,
+      isGateOpen: this.storeHealth?.gate !== 'shut',
+      isRedisReachable: this.redisCondition.state === 'up',
+    }
+  }
+
+  private redisChanged(condition: RedisCondition): void {
+    this.redisCondition = condition
+    if (condition.state === 'down') this.supervisor.revive()
+  }
+
+  private async answer(request: Record<string, unknown>): Promise<Record<string, unknown>> {
+    switch (request.op) {
+      case 'status':
+        return { status: await this.status() }
+      case 'enqueue':
+        return { ...(await this.enqueue(request)) }
+      default:
+        throw new MemsyncError('MEMSYNC_BAD_USAGE', 'op: must be status or enqueue')
+    }
+  }
+
+  private async enqueue(request: Record<string, unknown>): Promise<{ jobId: string }> {
+    const { job, data, options = {} } = request
+    if (typeof job !== 'string' || !isJobName(job)) {
+      throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', 'job: there is no job of this name')
+    }
+    if (typeof options !== 'object' || options === null) {
+      throw new MemsyncError('MEMSYNC_BAD_USAGE', 'options: must be an object')
+    }
+    if (!this.producer || this.redisCondition.state !== 'up') throw conditionError(this.redisCondition)
+    const { queue } = this.producer
+    return enqueueJob(queue, job, data as never, options as EnqueueOptions, this.config.maxValueBytes)
+  }
+
+  private async status(): Promise<Status> {
+    const { store, producer, worker } = this
+    if (!store) throw new MemsyncError('MEMSYNC_STORE_UNAVAILABLE', 'the daemon is starting')
+    const figures = await this.figures(producer, worker)
+    const { state, reason, sinceMs } = this.redisCondition
+    return composeStatus({
+      daemon: {
+        running: true,
+        pid: process.pid,
+        since: new Date(this.sinceMs).toISOString(),
+        progress: {
+          state: this.progressState(figures),
+          lastSuccess: this.lastSuccessMs === undefined ? null : new Date(this.lastSuccessMs).toISOString(),
+        },
+      },
+      redis: {
+        state,
+        endpoint: describeEndpoint(this.endpoint),
+        reason: reason ?? null,
+        since: new Date(sinceMs).toISOString(),
+      },
+      figures,
+      syncGate: this.storeHealth?.gate ?? 'unknown',
+      store,
+      storeState: this.storeHealth?.storeState ?? { state: 'up', reason: null },
+    })
+  }
+
+  private async figures(producer: typeof this.producer, worker: SyncWorker | undefined) {
+    if (!producer || !worker || producer.redis.status !== 'ready') return undefined
+    try {
+      return await withinDeadline(
+        readQueueFigures(producer.queue, () => worker.deadLetters.count()),
+        STATUS_TIMEOUT_MS,
+      )
+    } catch (thrown) {
+      const error = toMemsyncError(thrown, 'MEMSYNC_QUEUE_UNAVAILABLE')
+      this.logger.debug({ code: error.code }, 'the queue figures are not to be had')
+      return undefined
+    }
+  }
+
+  private progressState(
+    figures: Awaited<ReturnType<typeof this.figures>>,
+  ): Status['daemon']['progress']['state'] {
+    if (this.watchdog?.stalled) return 'stalled'
+    if (!figures || this.redisCondition.state !== 'up' || this.storeHealth?.gate === 'shut') return 'waiting'
+    const { waiting, active, delayed } = figures.sync
+    return (waiting ?? 0) + (active ?? 0) + (delayed ?? 0) === 0 ? 'idle' : 'working'
+  }
+}

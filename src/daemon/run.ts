@@ -1,0 +1,86 @@
+/**
+ * The daemon as a process: its log, its signals and its exit codes.
+ *
+ * Exit codes: 0 after an orderly stop, 1 where it cannot start or meets a bug, 2 for a wrong setting, 70 where it
+ * makes no progress, 143 (130 for SIGINT, 129 for SIGHUP) after a second signal.
+ */
+import { constants } from 'node:os'
+import type { Config } from '../config.ts'
+import { toMemsyncError } from '../errors.ts'
+import { createLogger, type Logger } from '../logger.ts'
+import { Daemon } from './index.ts'
+import { onStopSignals } from './stopSignals.ts'
+
+/** Beyond the drain: what the parts take to let go of sockets and files. */
+const RELEASE_TIMEOUT_MS = 1_500
+
+const NEXT_STEPS = `
+  memsyncd is ready. In a second terminal, in this folder:
+
+    npx memsync enqueue hello '"world"'   hand over a memory
+    npx memsync get hello                 read it back
+    npx memsync status                    see where everything is
+
+  Ctrl-C stops it; what it took is kept.
+`
+
+/** Runs the daemon until it is told to stop; resolves with the process's exit code. */
+export async function runDaemon(config: Config): Promise<number> {
+  const onTerminal = process.stdout.isTTY === true
+  const logger = await createLogger(config.logLevel, onTerminal)
+  const daemon = new Daemon(config, logger)
+  const stopAsked = Promise.withResolvers<number>()
+  const listenNoMore = onStopSignals(
+    (signal) => {
+      logger.info({ signal, drainTimeoutMs: config.drainTimeoutMs }, 'stopping')
+      stopAsked.resolve(0)
+    },
+    (signal) => {
+      logger.warn({ signal }, 'stopping at once')
+      process.exit(128 + constants.signals[signal])
+    },
+  )
+  const onBug = (thrown: unknown) => {
+    const error = toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
+    const name = thrown instanceof Error ? thrown.name : typeof thrown
+    // A stranger's message may hold a value, its stack does so too; the place in the code is what matters.
+    const place = thrown instanceof Error ? thrown.stack?.split('\n').slice(1, 6).join('\n') : undefined
+    logger.fatal({ code: error.code, error: name, place }, 'unexpected error: stopping')
+    stopAsked.resolve(1)
+  }
+  process.on('uncaughtException', onBug)
+  process.on('unhandledRejection', onBug)
+  const starting = startAndTell(daemon, logger, onTerminal)
+  const exitCode = await Promise.race([starting, stopAsked.promise, daemon.gaveUp])
+  const inTime = await stopWithin(daemon, config.drainTimeoutMs + RELEASE_TIMEOUT_MS)
+  listenNoMore()
+  logger.info({ inTime }, 'stopped')
+  // What did not let go in time would keep the process alive.
+  if (!inTime) process.exit(exitCode)
+  return exitCode
+}
+
+/** Resolves only where the start failed, with the exit code. */
+async function startAndTell(daemon: Daemon, logger: Logger, onTerminal: boolean): Promise<number> {
+  try {
+    await daemon.start()
+  } catch (thrown) {
+    const error = toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
+    if (error.code !== 'MEMSYNC_INTERRUPTED') {
+      logger.fatal({ code: error.code, reason: error.message, hint: error.hint }, 'the daemon cannot start')
+      return error.code === 'MEMSYNC_BAD_SETTING' ? 2 : 1
+    }
+  }
+  if (onTerminal) process.stdout.write(`${NEXT_STEPS}\n`)
+  return new Promise(() => undefined)
+}
+
+async function stopWithin(daemon: Daemon, timeoutMs: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(resolve, timeoutMs, false)
+  })
+  const inTime = await Promise.race([daemon.stop().then(() => true), late])
+  clearTimeout(timer)
+  return inTime
+}

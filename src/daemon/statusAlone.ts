@@ -1,0 +1,93 @@
+/**
+ * The status where no daemon answers: from the store, and from Redis if it runs and answers soon. It starts nothing
+ * and writes nothing.
+ */
+import { Queue } from 'bullmq'
+import type { Config } from '../config.ts'
+import { toMemsyncError } from '../errors.ts'
+import { openStore } from '../infrastructure/memory/index.ts'
+import type { StoreTotals } from '../infrastructure/memory/port.ts'
+import { DEAD_LETTER_QUEUE, SYNC_QUEUE } from '../jobs/index.ts'
+import { connectRedis, describeEndpoint, redisEndpoint, waitUntilReady } from '../queue/connection.ts'
+import { withinDeadline } from '../queue/enqueue.ts'
+import { probeRedis } from '../queue/redisProcess.ts'
+import { composeStatus, type QueueFigures, readQueueFigures, type Status } from './status.ts'
+
+const REDIS_TIMEOUT_MS = 1_000
+
+/** @param running whether some daemon holds the data folder, though it does not answer */
+export async function composeStatusAlone(config: Config, running: boolean): Promise<Status> {
+  const [redis, store] = await Promise.all([lookAtRedis(config), lookAtStore(config)])
+  return composeStatus({
+    daemon: {
+      running,
+      pid: null,
+      since: null,
+      progress: { state: running ? 'stalled' : 'stopped', lastSuccess: null },
+    },
+    redis: {
+      state: redis.figures ? 'up' : 'down',
+      endpoint: describeEndpoint(redisEndpoint(config)),
+      reason: redis.reason,
+      since: null,
+    },
+    figures: redis.figures,
+    syncGate: 'unknown',
+    store: { totals: async () => store.totals },
+    storeState:
+      store.reason === null ? { state: 'up', reason: null } : { state: 'down', reason: store.reason },
+  })
+}
+
+async function lookAtStore(config: Config): Promise<{ totals: StoreTotals; reason: string | null }> {
+  try {
+    const store = await openStore(config, { readOnly: true })
+    try {
+      return { totals: await store.totals(), reason: null }
+    } finally {
+      await store.close()
+    }
+  } catch (thrown) {
+    const { message } = toMemsyncError(thrown, 'MEMSYNC_STORE_UNAVAILABLE')
+    return { totals: { keys: 0, bytes: 0, synced: 0, superseded: 0 }, reason: message }
+  }
+}
+
+async function lookAtRedis(
+  config: Config,
+): Promise<{ figures: QueueFigures | undefined; reason: string | null }> {
+  const endpoint = redisEndpoint(config)
+  try {
+    if (endpoint.kind === 'socket' && (await probeRedis(endpoint.path)) === 'absent') {
+      return { figures: undefined, reason: 'it does not run' }
+    }
+    return { figures: await readFigures(config), reason: null }
+  } catch (thrown) {
+    return { figures: undefined, reason: toMemsyncError(thrown, 'MEMSYNC_QUEUE_UNAVAILABLE').message }
+  }
+}
+
+async function readFigures(config: Config): Promise<QueueFigures> {
+  const redis = connectRedis(redisEndpoint(config), 'producer')
+  // Told by whichever exchange fails.
+  redis.on('error', () => undefined)
+  try {
+    await waitUntilReady(redis, REDIS_TIMEOUT_MS)
+    const look = (name: string) => {
+      const options = {
+        connection: redis,
+        prefix: config.queuePrefix,
+        skipVersionCheck: true,
+        skipMetasUpdate: true,
+      }
+      const queue = new Queue(name, options)
+      queue.on('error', () => undefined)
+      return queue
+    }
+    const deadLetters = look(DEAD_LETTER_QUEUE)
+    const figures = readQueueFigures(look(SYNC_QUEUE), () => deadLetters.getWaitingCount())
+    return await withinDeadline(figures, REDIS_TIMEOUT_MS)
+  } finally {
+    redis.disconnect()
+  }
+}

@@ -1,0 +1,155 @@
+/**
+ * Work on the dead letters from outside the daemon: look, redrive and learn what became of it, drop. Where no daemon
+ * runs, the desk can run the worker itself for as long as it is open. What it opened, `close` releases.
+ */
+import { Queue } from 'bullmq'
+import type { Redis } from 'ioredis'
+import type { Config } from '../config.ts'
+import { type MemsyncError, toMemsyncError } from '../errors.ts'
+import { openStore } from '../infrastructure/memory/index.ts'
+import { SYNC_QUEUE } from '../jobs/index.ts'
+import { silentLogger } from '../logger.ts'
+import {
+  connectRedis,
+  ensureRedis,
+  type RedisEndpoint,
+  releasePrivateRedis,
+  waitUntilReady,
+} from './connection.ts'
+import { DeadLetters } from './deadLetters.ts'
+import { withinDeadline } from './enqueue.ts'
+import { BUILT_IN_HANDLERS } from './index.ts'
+import type { PrivateRedis } from './privateRedis.ts'
+import { JobResults } from './results.ts'
+import { SyncWorker } from './syncWorker.ts'
+
+const READY_TIMEOUT_MS = 5_000
+
+/** What became of a redrive: put back (and not waited for), written, beaten by a newer write, or dead again. */
+export type RedriveOutcome =
+  | { outcome: 'queued' | 'redriven' | 'superseded' }
+  | { outcome: 'failed'; error: MemsyncError }
+
+export class DeadLetterDesk {
+  readonly deadLetters: DeadLetters
+  private readonly config: Config
+  private readonly endpoint: RedisEndpoint
+  private readonly privateRedis: PrivateRedis | undefined
+  private readonly redis: Redis
+  private readonly queue: Queue
+  private readonly closers: (() => Promise<void>)[] = []
+  private results: Promise<JobResults> | undefined
+
+  private constructor(
+    config: Config,
+    endpoint: RedisEndpoint,
+    privateRedis: PrivateRedis | undefined,
+    redis: Redis,
+  ) {
+    this.config = config
+    this.endpoint = endpoint
+    this.privateRedis = privateRedis
+    this.redis = redis
+    const options = { connection: redis, prefix: config.queuePrefix, skipVersionCheck: true }
+    this.queue = new Queue(SYNC_QUEUE, options)
+    this.queue.on('error', ignoreError)
+    this.deadLetters = new DeadLetters(this.queue, redis, config.queuePrefix, ignoreError)
+  }
+
+  /** @throws MEMSYNC_QUEUE_UNAVAILABLE, MEMSYNC_REDIS_MISSING */
+  static async open(config: Config): Promise<DeadLetterDesk> {
+    const { endpoint, privateRedis } = await ensureRedis(config)
+    const redis = await connect(endpoint, 'producer')
+    return new DeadLetterDesk(config, endpoint, privateRedis, redis)
+  }
+
+  /** Failed jobs that the next sweep of a daemon makes dead letters. */
+  async countUnswept(): Promise<number> {
+    return withinDeadline(this.queue.getFailedCount())
+  }
+
+  /**
+   * Puts it back and, where `wait` is set, resolves with its end, whichever process brings it about.
+   * @throws as `DeadLetters.redrive`
+   */
+  async redrive(id: string, wait: boolean): Promise<RedriveOutcome> {
+    if (!wait) {
+      await withinDeadline(this.deadLetters.redrive(id))
+      return { outcome: 'queued' }
+    }
+    const results = await this.openResults()
+    let queued = false
+    try {
+      const result = await results.of(async () => {
+        const jobId = await withinDeadline(this.deadLetters.redrive(id))
+        queued = true
+        return jobId
+      })
+      return { outcome: (result as { superseded?: true } | null)?.superseded ? 'superseded' : 'redriven' }
+    } catch (thrown) {
+      if (!queued) throw thrown
+      return { outcome: 'failed', error: toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED') }
+    }
+  }
+
+  /** Runs what is in the queue in this process until `close`. */
+  async runWorker(): Promise<void> {
+    const redis = await connect(this.endpoint, 'worker')
+    this.closers.push(async () => redis.disconnect())
+    const store = await openStore(this.config)
+    this.closers.push(() => store.close())
+    const worker = new SyncWorker({
+      config: this.config,
+      queueName: SYNC_QUEUE,
+      sequenceQueueName: SYNC_QUEUE,
+      redis,
+      store,
+      handlers: BUILT_IN_HANDLERS,
+      logger: silentLogger,
+      collectDeadLetters: true,
+    })
+    await worker.start()
+    this.closers.push(async () => {
+      // What failed a moment ago is to be a dead letter again for whoever lists them next.
+      await withinDeadline(worker.deadLetters.collect(async () => (await worker.epochs.check()).life)).catch(
+        ignoreError,
+      )
+      await worker.stop(this.config.drainTimeoutMs)
+    })
+  }
+
+  async close(): Promise<void> {
+    for (let closer = this.closers.pop(); closer; closer = this.closers.pop()) await closer()
+    if (this.privateRedis) await releasePrivateRedis(this.privateRedis, this.config.dataDir, this.redis)
+    this.redis.disconnect()
+  }
+
+  private openResults(): Promise<JobResults> {
+    this.results ??= (async () => {
+      const redis = await connect(this.endpoint, 'worker')
+      this.closers.push(async () => redis.disconnect())
+      const results = new JobResults(this.queue, redis, this.config.queuePrefix, ignoreError)
+      this.closers.push(async () => {
+        await withinDeadline(results.close(), 500).catch(ignoreError)
+      })
+      await results.ready()
+      return results
+    })()
+    return this.results
+  }
+}
+
+async function connect(endpoint: RedisEndpoint, role: 'producer' | 'worker'): Promise<Redis> {
+  const redis = connectRedis(endpoint, role)
+  redis.on('error', ignoreError)
+  try {
+    await waitUntilReady(redis, READY_TIMEOUT_MS)
+    return redis
+  } catch (error) {
+    redis.disconnect()
+    throw error
+  }
+}
+
+/** For errors that the exchange which meets them tells, and for those of a close that must come to its end. */
+function ignoreError(): void {}
