@@ -7,8 +7,6 @@ import type { GateState, Status } from './status.ts'
 
 export class StoreHealth {
   private readonly monitor: Monitor
-  /** Whether a success would tell the gate anything; under load most would not. */
-  private successMatters = true
 
   constructor(
     store: Store,
@@ -19,10 +17,7 @@ export class StoreHealth {
     this.monitor = new Monitor({
       probe: () => store.probe(),
       concurrency,
-      onChange: (allowed) => {
-        this.successMatters = allowed !== concurrency
-        onConcurrency(allowed)
-      },
+      onChange: onConcurrency,
       onTransition: ({ from, to, reason, downForMs }) => {
         if (to !== 'up') logger.error({ reason }, 'the store is away')
         else if (from !== 'unknown') logger.info({ downForMs }, 'the store is back')
@@ -48,13 +43,10 @@ export class StoreHealth {
   }
 
   reportFailure(error: MemsyncError): void {
-    this.successMatters = true
     this.monitor.reportFailure(error)
   }
 
   reportSuccess(): void {
-    if (!this.successMatters) return
     this.monitor.reportSuccess()
-    this.successMatters = this.monitor.status.position !== 'open'
   }
 }

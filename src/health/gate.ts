@@ -31,10 +31,10 @@ const UNCONFIRMED_CALLS_TO_SHUT = 5
 const GAP_INTERVALS = 3
 const LYING_PROBE = { cause: 'outage', reason: 'calls fail although probes succeed' } as const
 
-export type GatePosition = 'open' | 'ramping' | 'shut'
+type GatePosition = 'open' | 'ramping' | 'shut'
 
 /** What people are told about the dependency; `unknown` before the first verdict. */
-export type Health = 'up' | 'down' | 'credentials' | 'unknown'
+type Health = 'up' | 'down' | 'credentials' | 'unknown'
 
 export interface GateOptions {
   /** Jobs in flight while open. */

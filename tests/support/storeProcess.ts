@@ -2,6 +2,7 @@
  * A process that works on a store, for the tests that need one to die or to compete.
  * `node storeProcess.ts ROLE PATH [argument]`; it reports by lines on stdout.
  */
+import { once } from 'node:events'
 import { rmSync, writeFileSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Write } from '../../src/infrastructure/memory/port.ts'
@@ -28,8 +29,14 @@ const roles: Record<string, () => Promise<void>> = {
     }
   },
 
-  /** Writes the same keys as its rival, with every other sequence; says the local versions it was given. */
+  /**
+   * On a word on stdin, writes the same keys as its rival, with every other sequence; says the local versions it
+   * was given.
+   */
   async compete() {
+    say('ready')
+    await once(process.stdin, 'data')
+    process.stdin.destroy()
     const store = await openSqliteStore(path)
     const local = []
     for (let round = 0; round < 100; round++) {
