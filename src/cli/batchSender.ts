@@ -10,28 +10,31 @@ const MAX_BATCH_BYTES = 4 * 1024 * 1024
 
 interface Batch {
   memories: MemoryInput[]
+  /** The line each of them stood on. */
+  lines: number[]
   bytes: number
-  /** The line its first memory stood on. */
-  firstLine: number
 }
+
+/** Resolves once all of them are accepted. */
+export type SendBatch = (memories: MemoryInput[], lines: number[]) => Promise<unknown>
 
 export class BatchSender {
   accepted = 0
   /** Why a batch was not accepted, and the line it began on; nothing is sent after it. */
   failure: { error: MemsyncError; line: number } | undefined
-  private readonly send: (memories: MemoryInput[]) => Promise<unknown>
-  private batch: Batch = { memories: [], bytes: 0, firstLine: 0 }
+  private readonly send: SendBatch
+  private batch: Batch = { memories: [], lines: [], bytes: 0 }
   private underway: Promise<void> | undefined
 
-  /** @param send resolves once all of them are accepted; called again only after that */
-  constructor(send: (memories: MemoryInput[]) => Promise<unknown>) {
+  /** @param send called again only after it has resolved */
+  constructor(send: SendBatch) {
     this.send = send
   }
 
   /** Resolves when there is room for more. */
   async add(memory: MemoryInput, line: number, bytes: number): Promise<void> {
-    if (this.batch.memories.length === 0) this.batch.firstLine = line
     this.batch.memories.push(memory)
+    this.batch.lines.push(line)
     this.batch.bytes += bytes
     if (this.batch.memories.length < MAX_BATCH_MEMORIES && this.batch.bytes < MAX_BATCH_BYTES) return
     await this.underway
@@ -51,16 +54,16 @@ export class BatchSender {
   }
 
   private start(): void {
-    const { memories, firstLine } = this.batch
+    const { memories, lines } = this.batch
     if (memories.length === 0 || this.failure) return
-    this.batch = { memories: [], bytes: 0, firstLine: 0 }
-    this.underway = this.send(memories).then(
+    this.batch = { memories: [], lines: [], bytes: 0 }
+    this.underway = this.send(memories, lines).then(
       () => {
         this.accepted += memories.length
         this.underway = undefined
       },
       (thrown: unknown) => {
-        this.failure = { error: plainError(thrown), line: firstLine }
+        this.failure = { error: plainError(thrown), line: lines[0] ?? 0 }
         this.underway = undefined
       },
     )

@@ -70,6 +70,10 @@ function describeWrites(program: Command, action: Action): void {
     .option('--string', 'take VALUE as text, whatever it looks like')
     .option('--wait', 'wait until it is persisted')
     .option('--ndjson <file>', 'hand over many, one JSON object a line (see `memsync schema`); - for stdin')
+    .option(
+      '--receipts <file>',
+      'with --ndjson: append line, key, namespace and job id of each accepted memory',
+    )
     .addHelpText(
       'after',
       examples(

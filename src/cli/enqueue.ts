@@ -17,6 +17,7 @@ interface EnqueueFlags {
   string?: true
   wait?: true
   ndjson?: string
+  receipts?: string
 }
 
 export async function enqueue(
@@ -26,6 +27,7 @@ export async function enqueue(
   flags: EnqueueFlags,
 ): Promise<number> {
   if (flags.ndjson !== undefined) return enqueueStream(context, key, flags, flags.ndjson)
+  if (flags.receipts !== undefined) throw badUsage('--receipts goes with --ndjson')
   if (key === undefined) throw badUsage('KEY is missing; give KEY and VALUE, or --ndjson FILE')
   if (valueText === undefined) throw badUsage('VALUE is missing; - reads it from stdin')
 
@@ -77,10 +79,10 @@ async function enqueueStream(
   source: string,
 ): Promise<number> {
   if (key !== undefined) throw badUsage('--ndjson takes no KEY and no VALUE: every line brings its own')
-  const { ndjson: _, ...others } = flags
+  const { ndjson: _, receipts, ...others } = flags
   const [other] = Object.keys(others)
   if (other !== undefined)
     throw badUsage(`--${other} goes with KEY and VALUE; with --ndjson every line says it itself`)
   const { enqueueNdjson } = await import('./enqueueNdjson.ts')
-  return enqueueNdjson(context, source)
+  return enqueueNdjson(context, source, receipts)
 }

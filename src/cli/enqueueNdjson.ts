@@ -7,14 +7,15 @@ import { stat } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { type ErrorCode, MemsyncError, toMemsyncError } from '../errors.ts'
 import { MAX_METADATA_BYTES, type MemoryInput, parsePayload } from '../jobs/index.ts'
-import { MAX_KEY_BYTES, MAX_NAMESPACE_BYTES } from '../jobs/key.ts'
-import { BatchSender } from './batchSender.ts'
+import { DEFAULT_NAMESPACE, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES } from '../jobs/key.ts'
+import { BatchSender, type SendBatch } from './batchSender.ts'
 import type { CommandContext } from './context.ts'
 import { badUsage, errorDocument, errorText, exitCodeOf } from './failure.ts'
 import { daemonRuns, NO_DAEMON_NOTICE } from './handOver.ts'
 import { LineCutter, type NdjsonLine } from './ndjsonLines.ts'
 import { notice, print, printable, printJson } from './output.ts'
 import { ProgressBar } from './progressBar.ts'
+import { type Receipt, ReceiptFile } from './receipts.ts'
 import { MAX_ESCAPED_LENGTH } from './stdin.ts'
 import { decodeUtf8, parseJsonExactly } from './textInput.ts'
 
@@ -38,12 +39,28 @@ interface Summary {
   failure: { error: MemsyncError; line: number } | undefined
 }
 
-export async function enqueueNdjson(context: CommandContext, source: string): Promise<number> {
+export async function enqueueNdjson(
+  context: CommandContext,
+  source: string,
+  receiptsPath: string | undefined,
+): Promise<number> {
   const input = await openInput(source)
+  const receipts = receiptsPath === undefined ? undefined : new ReceiptFile(receiptsPath)
   const { TypedWorkerQueue } = await import('../queue/index.ts')
   const queue = new TypedWorkerQueue({ config: context.config })
-  const intake = new Intake(input, context.config.maxValueBytes, (memories) => queue.enqueueMany(memories))
-  const interrupt = (signal: NodeJS.Signals) => intake.interrupt(signal)
+  const send: SendBatch = async (memories, lines) => {
+    const jobIds: string[] = []
+    await queue.enqueueMany(memories, { onAccepted: (_, { jobId }) => jobIds.push(jobId) })
+    try {
+      receipts?.write(memories.map((memory, index) => receiptOf(memory, lines[index], jobIds[index])))
+    } catch (error) {
+      // They are accepted all the same, so this ends the reading and not the batch.
+      intake.stop(toMemsyncError(error, 'MEMSYNC_BAD_USAGE'))
+    }
+  }
+  const intake = new Intake(input, context.config.maxValueBytes, send)
+  const interrupt = (signal: NodeJS.Signals) =>
+    intake.stop(new MemsyncError('MEMSYNC_INTERRUPTED', `${signal} before the end of the input`))
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt)
   try {
     const summary = await intake.run()
@@ -53,8 +70,13 @@ export async function enqueueNdjson(context: CommandContext, source: string): Pr
   } finally {
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
     input.stream.destroy()
+    receipts?.close()
     await queue.close()
   }
+}
+
+function receiptOf(memory: MemoryInput, line = 0, jobId = ''): Receipt {
+  return { line, key: memory.key, namespace: memory.namespace ?? DEFAULT_NAMESPACE, jobId }
 }
 
 async function openInput(source: string): Promise<Input> {
@@ -84,14 +106,14 @@ class Intake {
   private readBytes = 0
   private cutShort: MemsyncError | undefined
 
-  constructor(input: Input, maxValueBytes: number, send: (memories: MemoryInput[]) => Promise<unknown>) {
+  constructor(input: Input, maxValueBytes: number, send: SendBatch) {
     this.input = input
     this.maxValueBytes = maxValueBytes
     const fields = maxValueBytes + MAX_KEY_BYTES + MAX_NAMESPACE_BYTES + MAX_METADATA_BYTES
     this.maxLineBytes = fields * MAX_ESCAPED_LENGTH + 1024
-    this.sender = new BatchSender(async (memories) => {
+    this.sender = new BatchSender(async (memories, lines) => {
       try {
-        await send(memories)
+        await send(memories, lines)
       } catch (error) {
         // An input that says nothing more would keep this failure untold.
         input.stream.destroy()
@@ -100,9 +122,9 @@ class Intake {
     })
   }
 
-  /** Stops reading; what was read is still handed over. */
-  interrupt(signal: NodeJS.Signals): void {
-    this.cutShort ??= new MemsyncError('MEMSYNC_INTERRUPTED', `${signal} before the end of the input`)
+  /** Stops reading, and says why; what was read is still handed over. */
+  stop(reason: MemsyncError): void {
+    this.cutShort ??= reason
     this.input.stream.destroy()
   }
 

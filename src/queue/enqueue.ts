@@ -18,6 +18,11 @@ export interface EnqueueOptions {
   backoffMs?: number
 }
 
+export interface EnqueueManyOptions extends EnqueueOptions {
+  /** Called for each memory, in order, once it is durable in the queue. What it throws ends the hand-over. */
+  onAccepted?: (memory: MemoryInput, receipt: Accepted) => void
+}
+
 /** The receipt of an accepted memory. */
 export interface Accepted {
   /** The id BullMQ gave the job: its place in the order of acceptance. */
@@ -87,7 +92,7 @@ export async function enqueueJob<N extends JobName>(
 export async function enqueueMemories(
   queue: Queue,
   memories: Iterable<MemoryInput> | AsyncIterable<MemoryInput>,
-  options: EnqueueOptions,
+  options: EnqueueManyOptions,
   maxValueBytes: number,
 ): Promise<{ accepted: number }> {
   const opts = jobOptions(options)
@@ -100,8 +105,11 @@ export async function enqueueMemories(
     const jobs = batch
     batch = []
     await underway
-    underway = withinDeadline(queue.addBulk(jobs)).then(() => {
+    underway = withinDeadline(queue.addBulk(jobs)).then((added) => {
       accepted += jobs.length
+      for (const [index, { data }] of jobs.entries()) {
+        options.onAccepted?.(data, { jobId: String(added[index]?.id) })
+      }
     })
     // Awaited before the next send; until then its failure must not count as unhandled.
     underway.catch(() => undefined)

@@ -28,7 +28,14 @@ import {
   releasePrivateRedis,
   waitUntilReady,
 } from './connection.ts'
-import { type Accepted, type EnqueueOptions, enqueueJob, enqueueMemories, withinDeadline } from './enqueue.ts'
+import {
+  type Accepted,
+  type EnqueueManyOptions,
+  type EnqueueOptions,
+  enqueueJob,
+  enqueueMemories,
+  withinDeadline,
+} from './enqueue.ts'
 import { ownJobId } from './epoch.ts'
 import type { PrivateRedis } from './privateRedis.ts'
 import { JobResults } from './results.ts'
@@ -126,7 +133,7 @@ export class TypedWorkerQueue {
   /** Hands many over, in order and in batches, reading the source no faster than the queue takes them. */
   async enqueueMany(
     memories: Iterable<MemoryInput> | AsyncIterable<MemoryInput>,
-    options: EnqueueOptions = {},
+    options: EnqueueManyOptions = {},
   ): Promise<{ accepted: number }> {
     const { queue } = await this.connect()
     return enqueueMemories(queue, memories, options, this.config.maxValueBytes)
