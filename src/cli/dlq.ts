@@ -34,6 +34,7 @@ async function atDesk<T>(context: CommandContext, work: (desk: DeadLetterDesk) =
   const { DeadLetterDesk } = await import('../queue/deadLetterDesk.ts')
   const desk = await DeadLetterDesk.open(context.config)
   try {
+    if (!(await daemonRuns(context))) await desk.sweep()
     return await work(desk)
   } finally {
     await desk.close()
@@ -46,8 +47,6 @@ export async function list(context: CommandContext, flags: FilterFlags): Promise
     for await (const entry of desk.deadLetters.list(filter)) {
       await (context.json ? printJson(entry) : print(listLine(entry)))
     }
-    const unswept = await desk.countUnswept()
-    if (unswept > 0) notice(`${unswept} more failed; they are listed as soon as a daemon has looked at them`)
     return 0
   })
 }

@@ -18,6 +18,7 @@ import {
 } from './connection.ts'
 import { DeadLetters } from './deadLetters.ts'
 import { withinDeadline } from './enqueue.ts'
+import { EpochTracker } from './epoch.ts'
 import { BUILT_IN_HANDLERS } from './index.ts'
 import type { PrivateRedis } from './privateRedis.ts'
 import { JobResults } from './results.ts'
@@ -63,9 +64,19 @@ export class DeadLetterDesk {
     return new DeadLetterDesk(config, endpoint, privateRedis, redis)
   }
 
-  /** Failed jobs that the next sweep of a daemon makes dead letters. */
-  async countUnswept(): Promise<number> {
-    return withinDeadline(this.queue.getFailedCount())
+  /**
+   * Makes dead letters of the jobs that failed since the last sweep, as a daemon does every few seconds.
+   * For where none runs: what a worker of a few seconds left behind is to be found too.
+   */
+  async sweep(): Promise<void> {
+    if ((await withinDeadline(this.queue.getFailedCount())) === 0) return
+    const store = await openStore(this.config)
+    try {
+      const epochs = new EpochTracker(this.redis, store, this.config.queuePrefix, SYNC_QUEUE)
+      await this.deadLetters.collect(async () => (await epochs.check()).life)
+    } finally {
+      await store.close()
+    }
   }
 
   /**
@@ -109,13 +120,7 @@ export class DeadLetterDesk {
       collectDeadLetters: true,
     })
     await worker.start()
-    this.closers.push(async () => {
-      // What failed a moment ago is to be a dead letter again for whoever lists them next.
-      await withinDeadline(worker.deadLetters.collect(async () => (await worker.epochs.check()).life)).catch(
-        ignoreError,
-      )
-      await worker.stop(this.config.drainTimeoutMs)
-    })
+    this.closers.push(() => worker.stop(this.config.drainTimeoutMs))
   }
 
   async close(): Promise<void> {

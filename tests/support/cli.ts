@@ -1,5 +1,5 @@
 /** The real built command, run as a process of its own on a data folder of its own. */
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll } from 'vitest'
@@ -48,6 +48,28 @@ export function runProgram(
   return promise
 }
 
+// Of util-linux: it runs a command on a terminal of its own. Elsewhere it takes other arguments.
+const TERMINAL_MAKER = 'script'
+
+/** Whether `runOnTerminal` works here. */
+export const HAS_TERMINAL =
+  process.platform === 'linux' && spawnSync(TERMINAL_MAKER, ['--version']).status === 0
+
+/** Runs the command on a terminal, both streams in one, with what a person types. */
+export function runOnTerminal(
+  args: string[],
+  dataDir: string,
+  { env = {}, typed = '' }: { env?: Record<string, string>; typed?: string } = {},
+): { code: number | null; shown: string } {
+  const command = [process.execPath, MEMSYNC, ...args].map((word) => `'${word}'`).join(' ')
+  const ended = spawnSync(TERMINAL_MAKER, ['-qec', command, '/dev/null'], {
+    env: isolatedEnvironment(dataDir, { TERM: 'xterm-256color', ...env }),
+    encoding: 'utf8',
+    input: typed,
+  })
+  return { code: ended.status, shown: ended.stdout }
+}
+
 /** A data folder and the command on it. */
 export interface CommandLine {
   dataDir: string
@@ -83,7 +105,7 @@ export function commandLine(): CommandLine {
 }
 
 /** kill -9, where one runs. */
-export async function endPrivateRedis(dataDir: string): Promise<void> {
+async function endPrivateRedis(dataDir: string): Promise<void> {
   const pid = await privateRedisPid(dataDir)
   if (pid !== undefined) process.kill(pid, 'SIGKILL')
 }
