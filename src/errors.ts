@@ -97,6 +97,32 @@ export const ERROR_CODES = {
     meaning: 'The store was written by a newer memsyncd, and was left untouched.',
     hint: 'Upgrade this memsyncd, or give it another MEMSYNC_DATA_DIR.',
   },
+  MEMSYNC_REMOTE_UNAVAILABLE: {
+    class: 'outage',
+    meaning: 'The remote cannot be reached, or says that it or what it stands on is away.',
+    hint: 'Start it, or check MEMSYNC_REMOTE_URL and MEMSYNC_REMOTE_KIND; the waiting pushes go on by themselves.',
+  },
+  MEMSYNC_REMOTE_RATE_LIMITED: {
+    class: 'outage',
+    meaning: 'The remote, or the provider behind it, asks for a slower pace.',
+    hint: 'Nothing: the lane waits as long as it was told to. Raise the limit there if this lasts.',
+  },
+  MEMSYNC_REMOTE_CREDENTIALS: {
+    class: 'credentials',
+    meaning: "The remote refuses the key or the account, or its own provider's key is refused.",
+    hint: 'Correct MEMSYNC_REMOTE_KEY, or the key in the remote (its own settings); the pushes wait.',
+  },
+  MEMSYNC_REMOTE_REFUSED: {
+    class: 'permanent',
+    meaning: 'The remote refuses this memory (malformed, empty or too long for it).',
+    hint: 'Look at the dead letter, correct the memory, and write it again.',
+  },
+  MEMSYNC_REMOTE_UNCLEAR: {
+    class: 'transient',
+    meaning:
+      'The remote was asked and did not answer, or not in a way that says whether the memory is stored.',
+    hint: 'Nothing: the next try looks first, where the remote can be looked up.',
+  },
   MEMSYNC_ALREADY_RUNNING: {
     class: 'permanent',
     meaning: 'Another daemon holds this data folder.',
