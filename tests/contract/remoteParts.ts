@@ -97,7 +97,15 @@ export function describeReading(get: () => { at: RemoteCase; remote: Remote }): 
 
     test('carries metadata, and tells a change of it', async () => {
       const { remote } = get()
-      const metadata = { topic: 'tea', hash: 'mine', data: 'too', sync_key: 'x', created_at: 1.5, on: true }
+      const metadata = {
+        topic: 'tea',
+        ['__proto__']: 'p',
+        hash: 'mine',
+        data: 'too',
+        sync_key: 'x',
+        created_at: 1.5,
+        on: true,
+      }
       const first = memory('k', 'v', 1, { content: contentOf('v', metadata) })
       const { remoteId } = await remote.push(first, direct)
       expect(await remote.find(first, lane)).toMatchObject([
@@ -143,6 +151,18 @@ export function describeLookup(get: () => { at: RemoteCase; remote: Remote; writ
       await remote.push(memory('k', 'v5', 5), direct)
       expect((await remote.remove(memory('k', null, 6), looking)).outcome).toBe('removed')
       expect(await at.held()).toEqual([])
+    })
+
+    test('cannot see what a slow server has yet to store; the next one clears it up', async () => {
+      const { at, remote } = get()
+      const hurried = at.open({ callTimeoutMs: 100 })
+      at.server.inject({ kind: 'slow', delayMs: 400 }, { times: 1 })
+      await failureOf(hurried.push(memory('k', 'v'), direct))
+      hurried.close()
+      expect((await remote.push(memory('k', 'w', 2), looking)).outcome).toBe('stored')
+      await expect.poll(async () => (await at.held()).length).toBe(2)
+      await remote.push(memory('k', 'x', 3), looking)
+      expect((await at.held()).map(({ text }) => text)).toEqual(['x'])
     })
 
     test('or with one for a record that is gone, creates it once', async () => {

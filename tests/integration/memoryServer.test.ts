@@ -3,19 +3,22 @@ import { createServer, type Server } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { MemsyncError } from '../../src/errors.ts'
+import { openStore } from '../../src/infrastructure/memory/index.ts'
+import type { Store } from '../../src/infrastructure/memory/port.ts'
 import { openRemote } from '../../src/infrastructure/remote/index.ts'
 import { answerMemoryRequest, memoryListener } from '../../src/infrastructure/remote/memoryServer.ts'
 import type { JsonValue } from '../../src/jobs/jsonValue.ts'
 import { direct, failureOf, lane, memory, REMOTE_KEY } from '../contract/remoteCases.ts'
-import { type MemoryStore, openMemoryStore } from '../support/memoryStore.ts'
+import { tempDir } from '../support/tempDir.ts'
 
-let store: MemoryStore
+let store: Store
 let reported: MemsyncError[]
 
-beforeEach(() => {
-  store = openMemoryStore()
+beforeEach(async () => {
+  store = await openStore({ dataDir: tempDir(), historyVersions: 2 })
   reported = []
 })
+afterEach(() => store.close())
 
 interface Asked {
   headers?: Record<string, string | undefined>
@@ -89,18 +92,22 @@ describe('answers', () => {
     )
   })
 
-  test('a page holds 8 MiB of values and no more', async () => {
-    const value = 'x'.repeat(3 * 1024 * 1024)
-    for (const key of ['a', 'b', 'c']) {
+  test('a page of long values is shorter, and the next goes on where it ended', async () => {
+    const value = 'x'.repeat(1024 * 1024)
+    for (let n = 0; n < 20; n++) {
       const version = { epoch: 1, sequence: 1, index: 0 }
+      const key = `key ${String(n).padStart(2, '0')}`
       await store.apply([
         { op: 'set', namespace: 'n', key, valueJson: JSON.stringify(value), version, acceptedAtMs: 0 },
       ])
     }
-    const first = (await ask('GET', '/v1/memories?namespace=n')).json
-    expect(first.memories).toHaveLength(2)
-    const rest = (await ask('GET', `/v1/memories?namespace=n&after=${first.next}`)).json
-    expect(rest).toMatchObject({ memories: [{ key: 'c' }], next: null })
+    const first = await ask('GET', '/v1/memories?namespace=n')
+    expect(first.body.length).toBeLessThan(19 * 1024 * 1024)
+    const rest = await ask('GET', `/v1/memories?namespace=n&after=${first.json.next}`)
+    const keys = [first, rest].flatMap(({ json }) =>
+      (json.memories as { key: string }[]).map(({ key }) => key),
+    )
+    expect(keys).toEqual(Array.from({ length: 20 }, (_, n) => `key ${String(n).padStart(2, '0')}`))
   })
 
   test.for([
@@ -149,16 +156,20 @@ describe('answers', () => {
   })
 
   test('a store that cannot be written is 503 with a time to come back, and is reported here', async () => {
-    store.full = true
+    await store.close()
     for (const answer of [await ask('PUT', AT, { body: { value: 1 } }), await ask('GET', '/v1/health')]) {
       expect(answer).toMatchObject({ status: 503, headers: { 'retry-after': '5' } })
       expect(answer.json.error).toMatchObject({ code: 'MEMSYNC_STORE_UNAVAILABLE' })
+      // Where the store lies is none of the client's business.
+      expect(answer.body).not.toContain('memory.db')
     }
     expect(reported.map(({ code }) => code)).toEqual([
       'MEMSYNC_STORE_UNAVAILABLE',
       'MEMSYNC_STORE_UNAVAILABLE',
     ])
-    store.full = false
+  })
+
+  test('a store that can be written is healthy', async () => {
     expect((await ask('GET', '/v1/health')).json).toEqual({ status: 'ok' })
   })
 

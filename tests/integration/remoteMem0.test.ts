@@ -128,6 +128,17 @@ describe('self-hosted Mem0', () => {
     expect(await remote.find(plain, lane)).toMatchObject([{ contentHash: plain.content.contentHash }])
   })
 
+  test('an older server that answers 502 for an id it no longer has is asked by key on the retry', async () => {
+    const { remoteId } = await remote.push(memory('k', 'v'), direct)
+    server.records.clear()
+    server.inject({ kind: 'upstream', code: 'unknown' }, { route: 'PUT /memories/:id' })
+    const again = memory('k', 'w', 2)
+    expect((await failureOf(remote.push(again, { signal: lane, remoteId }))).class).toBe('transient')
+    const retried = await remote.push(again, { signal: lane, remoteId, lookupFirst: true })
+    expect(retried.outcome).toBe('stored')
+    expect(server.records.size).toBe(1)
+  })
+
   test('a lookup that fails creates nothing', async () => {
     server.inject({ kind: 'status', status: 500 }, { route: 'GET /memories' })
     await failureOf(remote.push(memory('k', 'v'), looking))

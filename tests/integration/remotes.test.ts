@@ -1,5 +1,6 @@
 /** The contract of a remote on each adapter, against its test server. */
 
+import { openStore } from '../../src/infrastructure/memory/index.ts'
 import { contentOf } from '../../src/infrastructure/remote/content.ts'
 import { openRemote } from '../../src/infrastructure/remote/index.ts'
 import type { RemoteKind, RemoteOptions } from '../../src/infrastructure/remote/port.ts'
@@ -10,7 +11,7 @@ import { startFakeHttpRemote } from '../support/fakeHttpRemote.ts'
 import { startFakeLegacy } from '../support/fakeLegacy.ts'
 import { startFakeMem0 } from '../support/fakeMem0.ts'
 import { startFakeMem0Platform } from '../support/fakeMem0Platform.ts'
-import { openMemoryStore } from '../support/memoryStore.ts'
+import { tempDir } from '../support/tempDir.ts'
 
 const opener =
   (kind: RemoteKind, url: string) =>
@@ -64,7 +65,7 @@ describeRemote('legacy', 'nothing', async () => {
 })
 
 describeRemote('http', 'key', async () => {
-  const store = openMemoryStore()
+  const store = await openStore({ dataDir: tempDir(), historyVersions: 2 })
   const server = await startFakeHttpRemote({ store, token: REMOTE_KEY })
   return {
     server,
@@ -78,6 +79,9 @@ describeRemote('http', 'key', async () => {
       }))
     },
     writeRoutes: ['PUT /v1/memory'],
-    close: server.close,
+    async close() {
+      await server.close()
+      await store.close()
+    },
   }
 })

@@ -25,7 +25,7 @@ import {
 import type { MemoryId, Remote, RemoteMemory, RemoteOptions } from './port.ts'
 
 const REMOTE = 'http'
-/** The server cuts a page at 8 MiB of values, or at one memory. */
+/** Far above what a page should be; a longer one is refused rather than held in memory. */
 const MAX_LIST_BYTES = 128 * 1024 * 1024
 
 export function openHttp(options: RemoteOptions): Remote {

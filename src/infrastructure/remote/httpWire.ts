@@ -20,18 +20,19 @@
  * not survive every proxy.
  */
 import { z } from 'zod'
+import type { Metadata } from '../memory/port.ts'
 
 export const VERSION_HEADER = 'memory-version'
 export const MEMORY_PATH = '/v1/memory'
 export const LIST_PATH = '/v1/memories'
 export const HEALTH_PATH = '/v1/health'
 
-const metadataSchema = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]))
+/** Kept out of zod's own handling of records, which would drop a name such as __proto__. */
+const metadataSchema = z.custom<Metadata>((metadata) => typeof metadata === 'object' && metadata !== null)
 
 export const wireMemorySchema = z.object({
   namespace: z.string(),
   key: z.string(),
-  // Unread, so that a name such as __proto__ stays in it.
   value: z.unknown().refine((value) => value !== undefined),
   metadata: metadataSchema.optional(),
   version: z.string(),

@@ -42,7 +42,6 @@ export interface MemoryServerOptions {
 
 const DEFAULT_MAX_VALUE_BYTES = 1024 * 1024
 const PAGE_LIMIT = 100
-const PAGE_VALUE_BYTES = 8 * 1024 * 1024
 const RETRY_AFTER_S = 5
 
 /** Ends the handling of a request with an answer that is an error. */
@@ -268,18 +267,11 @@ async function listMemories(
   const options: ListOptions = { namespace, limit: Math.min(limit, PAGE_LIMIT) }
   const after = query.get('after')
   if (after !== null) options.after = { namespace, key: Buffer.from(after, 'base64url').toString('utf8') }
-  const page = await store.list(options)
-
-  const memories: WireMemory[] = []
-  let bytes = 0
-  for (const memory of page.memories) {
-    bytes += JSON.stringify(memory.value).length
-    if (memories.length > 0 && bytes > PAGE_VALUE_BYTES) break
-    memories.push(wireMemory(memory))
+  const { memories, next } = await store.list(options)
+  return {
+    memories: memories.map(wireMemory),
+    next: next ? Buffer.from(next.key).toString('base64url') : null,
   }
-  const more = memories.length < page.memories.length || page.next !== undefined
-  const last = memories.at(-1)
-  return { memories, next: more && last ? Buffer.from(last.key).toString('base64url') : null }
 }
 
 /**
