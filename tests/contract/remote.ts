@@ -177,6 +177,13 @@ export function describeRemote(name: string, knownBy: KnownBy, make: () => Promi
         stranger.close()
       })
 
+      test('a refusal whose body never ends is a refusal still', async () => {
+        const hurried = at.open({ callTimeoutMs: 120 })
+        at.server.inject({ kind: 'dripBody', status: 413 })
+        expect((await failureOf(hurried.push(memory('k', PRIVATE), direct))).class).toBe('permanent')
+        hurried.close()
+      })
+
       test('a URL where no such server is: an outage, never a dead letter', async () => {
         const lost = at.open({ url: `${at.server.url}/elsewhere` })
         expect((await failureOf(lost.push(memory('k', 'v'), direct))).class).toMatch(/outage|credentials/)

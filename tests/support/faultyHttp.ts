@@ -37,8 +37,8 @@ export type Fault =
   | { kind: 'hang' }
   /** Sends the head of an answer, byte by byte, without end. */
   | { kind: 'dripHead' }
-  /** Sends a head of 200, then its body byte by byte, without end. */
-  | { kind: 'dripBody' }
+  /** Sends a head, of 200 unless given, then its body byte by byte, without end. */
+  | { kind: 'dripBody'; status?: number }
   /** Sends a body without end, as fast as it is read. */
   | { kind: 'flood' }
   | { kind: 'status'; status: number; headers?: Record<string, string>; body?: unknown }
@@ -225,11 +225,10 @@ async function misbehave(
       return send(outgoing, await respond())
     case 'dripHead':
       return drip(socket, 'HTTP/1.1 200 OK\r\nx-drip: ')
-    case 'dripBody':
-      return drip(
-        socket,
-        'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n"',
-      )
+    case 'dripBody': {
+      const head = `HTTP/1.1 ${fault.status ?? 200} Told\r\ncontent-type: application/json`
+      return drip(socket, `${head}\r\ncontent-length: 100000\r\n\r\n"`)
+    }
     case 'flood':
       return flood(outgoing)
     case 'reset':

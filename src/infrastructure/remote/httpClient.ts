@@ -182,8 +182,13 @@ function exchange(open: () => ClientRequest, context: Exchange): Promise<RawAnsw
     if (outgoing.reusedSocket) onConnected()
     else socket.once(context.secure ? 'secureConnect' : 'connect', onConnected)
   })
-  outgoing.on('error', fail)
+  let answered = false
+  outgoing.on('error', (error) => {
+    // Once there is a head, reading the body fails by itself, and what the head says still counts.
+    if (!answered) fail(error)
+  })
   outgoing.on('response', (response) => {
+    answered = true
     const done = (text: string) => {
       release()
       resolve({ status: response.statusCode ?? 0, headers: response.headers, text })
