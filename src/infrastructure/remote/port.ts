@@ -46,7 +46,7 @@ export interface RemoteMemory {
   version: Version | undefined
 }
 
-export interface RemotePage {
+interface RemotePage {
   namespace: string
   memories: RemoteMemory[]
   /** False where the server cut its list of this namespace short: ask for what is missing with `find`. */
