@@ -122,6 +122,69 @@ export const SETTINGS = {
     description:
       'How long jobs may wait with nothing finishing before the workers are rebuilt; then again, the exit.',
   },
+  MEMSYNC_REMOTE_KIND: {
+    parse: oneOf('none', 'mem0', 'mem0-platform', 'legacy', 'http'),
+    default: 'none',
+    example: 'mem0',
+    description: 'What the memory server speaks; `none` keeps every memory on this machine.',
+  },
+  MEMSYNC_REMOTE_URL: {
+    parse: url('http', 'https'),
+    example: 'https://vps.example:8888',
+    description: 'Where the memory server is. Not needed for `mem0-platform`.',
+  },
+  MEMSYNC_REMOTE_KEY: {
+    parse: text,
+    example: 'm0sk_...',
+    description: 'The key or token the memory server asks for.',
+    secret: true,
+  },
+  MEMSYNC_REMOTE_PROBE_PATH: {
+    parse: text,
+    example: '/health',
+    description: "A path that answers 2xx while the server is up, in place of the kind's own probe.",
+  },
+  MEMSYNC_HEALTH_INTERVAL_MS: {
+    parse: integer(10, 3_600_000),
+    default: '30000',
+    example: '30000',
+    description: 'Time between probes of the memory server while it is up, in milliseconds.',
+  },
+  MEMSYNC_HEALTH_FAILURES: {
+    parse: integer(1, 100),
+    default: '2',
+    example: '2',
+    description: 'Probes that fail in a row before the memory server counts as down.',
+  },
+  MEMSYNC_PUSH_CONCURRENCY: {
+    parse: integer(1, 256),
+    default: '16',
+    example: '16',
+    description: 'Pushes in flight at once.',
+  },
+  MEMSYNC_PUSH_TIMEOUT_MS: {
+    parse: integer(100, 600_000),
+    default: '30000',
+    example: '30000',
+    description: 'The longest one call to the memory server may take, in milliseconds.',
+  },
+  MEMSYNC_NOTIFY_COMMAND: {
+    parse: text,
+    example: 'notify-send memsyncd',
+    description: 'Run in a shell on each change worth knowing, with the event as JSON on its standard input.',
+  },
+  MEMSYNC_NOTIFY_URL: {
+    parse: url('http', 'https'),
+    example: 'https://ntfy.example/memsyncd',
+    description: 'Gets the same JSON as a POST.',
+    secret: true,
+  },
+  MEMSYNC_NOTIFY_AFTER_MS: {
+    parse: integer(0, 86_400_000),
+    default: '300000',
+    example: '300000',
+    description: 'How long the memory server must be away before that is told, in milliseconds.',
+  },
   MEMSYNC_LOG_LEVEL: {
     parse: oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),
     default: 'info',
@@ -143,6 +206,8 @@ export const SETTINGS = {
 
 export type SettingName = keyof typeof SETTINGS
 
+type RemoteKindSetting = ReturnType<(typeof SETTINGS)['MEMSYNC_REMOTE_KIND']['parse']>
+
 /** The settings in force, converted. Durations are milliseconds, sizes bytes. */
 export interface Config {
   redisUrl: string | undefined
@@ -154,6 +219,17 @@ export interface Config {
   historyVersions: number
   drainTimeoutMs: number
   stallTimeoutMs: number
+  remoteKind: RemoteKindSetting
+  remoteUrl: string | undefined
+  remoteKey: string | undefined
+  remoteProbePath: string | undefined
+  healthIntervalMs: number
+  healthFailures: number
+  pushConcurrency: number
+  pushTimeoutMs: number
+  notifyCommand: string | undefined
+  notifyUrl: string | undefined
+  notifyAfterMs: number
   logLevel: string
   workerJob: string | undefined
   workerPayload: string | undefined
@@ -234,9 +310,31 @@ export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedC
     historyVersions: sure(read('MEMSYNC_HISTORY_VERSIONS')),
     drainTimeoutMs: sure(read('MEMSYNC_DRAIN_TIMEOUT_MS')),
     stallTimeoutMs: sure(read('MEMSYNC_STALL_TIMEOUT_MS')),
+    remoteKind: sure(read('MEMSYNC_REMOTE_KIND')),
+    remoteUrl: read('MEMSYNC_REMOTE_URL'),
+    remoteKey: read('MEMSYNC_REMOTE_KEY'),
+    remoteProbePath: read('MEMSYNC_REMOTE_PROBE_PATH'),
+    healthIntervalMs: sure(read('MEMSYNC_HEALTH_INTERVAL_MS')),
+    healthFailures: sure(read('MEMSYNC_HEALTH_FAILURES')),
+    pushConcurrency: sure(read('MEMSYNC_PUSH_CONCURRENCY')),
+    pushTimeoutMs: sure(read('MEMSYNC_PUSH_TIMEOUT_MS')),
+    notifyCommand: read('MEMSYNC_NOTIFY_COMMAND'),
+    notifyUrl: read('MEMSYNC_NOTIFY_URL'),
+    notifyAfterMs: sure(read('MEMSYNC_NOTIFY_AFTER_MS')),
     logLevel: sure(read('MEMSYNC_LOG_LEVEL')),
     workerJob: read('WORKER_JOB'),
     workerPayload: read('WORKER_PAYLOAD'),
+  }
+  if (
+    config.remoteKind !== 'none' &&
+    config.remoteKind !== 'mem0-platform' &&
+    config.remoteUrl === undefined
+  ) {
+    throw new MemsyncError(
+      'MEMSYNC_BAD_SETTING',
+      `MEMSYNC_REMOTE_URL: missing, and MEMSYNC_REMOTE_KIND=${config.remoteKind} needs one; for example ` +
+        `MEMSYNC_REMOTE_URL=${SETTINGS.MEMSYNC_REMOTE_URL.example}`,
+    )
   }
   for (const [name, path] of [
     ['MEMSYNC_DATA_DIR', config.dataDir],

@@ -169,6 +169,16 @@ export class MemsyncError extends Error {
     this.retryAfterMs = options.retryAfterMs
   }
 
+  /** The same error of another class, where what is known beside it decides. */
+  as(errorClass: ErrorClass): MemsyncError {
+    const { code, message, cause, retryAfterMs } = this
+    return new MemsyncError(code, message, {
+      class: errorClass,
+      ...(cause === undefined ? {} : { cause }),
+      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    })
+  }
+
   /** What the reader does about it. */
   get hint(): string {
     return ERROR_CODES[this.code].hint

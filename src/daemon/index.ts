@@ -13,9 +13,11 @@ import type { Config } from '../config.ts'
 import { MemsyncError, toMemsyncError } from '../errors.ts'
 import { openStore } from '../infrastructure/memory/index.ts'
 import type { Store } from '../infrastructure/memory/port.ts'
-import { isJobName, SYNC_QUEUE } from '../jobs/index.ts'
+import type { Remote } from '../infrastructure/remote/port.ts'
+import { DEAD_LETTER_QUEUE, isJobName, PUSH_QUEUE, SYNC_QUEUE } from '../jobs/index.ts'
 import type { Logger } from '../logger.ts'
 import { connectRedis, describeEndpoint, type RedisEndpoint, redisEndpoint } from '../queue/connection.ts'
+import type { DeadLetter } from '../queue/deadLetters.ts'
 import { type EnqueueOptions, enqueueJob, withinDeadline } from '../queue/enqueue.ts'
 import { BUILT_IN_HANDLERS } from '../queue/index.ts'
 import { conditionError, type RedisCondition } from '../queue/redisHealth.ts'
@@ -24,10 +26,12 @@ import { DAEMON_VERSION } from '../release.ts'
 import { ControlServer } from './control.ts'
 import { controlSocket } from './controlClient.ts'
 import { Lifecycle, type Part } from './lifecycle.ts'
+import { Notifier } from './notifier.ts'
 import { acquireProcessLock, instanceLockPath, type ProcessLock } from './processLock.ts'
+import { openConfiguredRemote, PushService } from './pushService.ts'
 import { RedisSupervisor } from './redisSupervisor.ts'
 import { awaitRedis } from './redisWait.ts'
-import { composeStatus, readQueueFigures, type Status } from './status.ts'
+import { composeStatus, NO_REMOTE, type ObservedQueues, readQueueFigures, type Status } from './status.ts'
 import { StoreHealth } from './storeHealth.ts'
 import { ProgressWatchdog, STALLED_EXIT_CODE } from './watchdog.ts'
 
@@ -49,13 +53,18 @@ export class Daemon {
   private giveUp: (code: number) => void = () => undefined
   private store: Store | undefined
   private redis: Redis | undefined
+  private pushRedis: Redis | undefined
   /** For commands and status: fails at once where the worker's connection would wait. */
-  private producer: { redis: Redis; queue: Queue } | undefined
+  private producer: { redis: Redis; queues: ObservedQueues } | undefined
   private worker: SyncWorker | undefined
   private storeHealth: StoreHealth | undefined
   private watchdog: ProgressWatchdog | undefined
   private redisCondition: RedisCondition = { state: 'down', sinceMs: Date.now(), reason: 'not connected yet' }
   private lastSuccessMs: number | undefined
+  private readonly remote: Remote | undefined
+  private readonly notifier: Notifier
+  private push: PushService | undefined
+  private toldDeadLetter = false
 
   constructor(config: Config, logger: Logger) {
     this.config = config
@@ -63,6 +72,8 @@ export class Daemon {
     this.lifecycle = new Lifecycle(logger)
     this.endpoint = redisEndpoint(config)
     this.supervisor = new RedisSupervisor(config, logger)
+    this.remote = openConfiguredRemote(config)
+    this.notifier = new Notifier(config, logger)
     const gaveUp = Promise.withResolvers<number>()
     this.gaveUp = gaveUp.promise
     this.giveUp = gaveUp.resolve
@@ -82,6 +93,7 @@ export class Daemon {
       this.connectionPart(),
       this.workerPart(),
       this.storeHealthPart(),
+      this.pushPart(),
       this.watchdogPart(),
     ])
     if (this.stopping.signal.aborted) return
@@ -95,6 +107,7 @@ export class Daemon {
   async stop(): Promise<void> {
     this.stopping.abort()
     await this.lifecycle.stop()
+    await this.notifier.settled()
   }
 
   private lockPart(): Part {
@@ -147,18 +160,29 @@ export class Daemon {
         // Told by the health of the connection, once per change.
         redis.on('error', () => undefined)
         producerRedis.on('error', () => undefined)
-        const queue = new Queue(SYNC_QUEUE, {
-          connection: producerRedis,
-          prefix: this.config.queuePrefix,
-          skipVersionCheck: true,
-        })
-        queue.on('error', () => undefined)
+        const open = (name: string) => {
+          const { queuePrefix } = this.config
+          const queue = new Queue(name, {
+            connection: producerRedis,
+            prefix: queuePrefix,
+            skipVersionCheck: true,
+          })
+          queue.on('error', () => undefined)
+          return queue
+        }
         this.redis = redis
-        this.producer = { redis: producerRedis, queue }
-        await awaitRedis([redis, producerRedis], this.logger, this.stopping.signal)
+        this.pushRedis = this.remote && connectRedis(this.endpoint, 'worker')
+        this.pushRedis?.on('error', () => undefined)
+        this.producer = {
+          redis: producerRedis,
+          queues: { sync: open(SYNC_QUEUE), push: open(PUSH_QUEUE), deadLetters: open(DEAD_LETTER_QUEUE) },
+        }
+        const connections = [redis, producerRedis, ...(this.pushRedis ? [this.pushRedis] : [])]
+        await awaitRedis(connections, this.logger, this.stopping.signal)
       },
       stop: async () => {
         this.redis?.disconnect()
+        this.pushRedis?.disconnect()
         this.producer?.redis.disconnect()
       },
     }
@@ -186,6 +210,8 @@ export class Daemon {
             this.storeHealth?.reportSuccess()
           },
           onRedisChange: (condition) => this.redisChanged(condition),
+          onDeadLetter: (entry) => this.tellFirstDeadLetter(entry),
+          onApplied: (names) => this.push?.markApplied(names, this.worker?.epochs.life),
         })
         this.redisCondition = this.worker.redisHealth.current
         await this.worker.start()
@@ -209,6 +235,28 @@ export class Daemon {
     }
   }
 
+  private pushPart(): Part {
+    return {
+      name: 'push lane',
+      start: async () => {
+        const { store, pushRedis, remote, config, logger, notifier, worker } = this
+        if (!store || !pushRedis || !remote || !worker) return
+        this.push = new PushService({
+          config,
+          remote,
+          store,
+          redis: pushRedis,
+          logger,
+          notifier,
+          onDeadLetter: (entry) => this.tellFirstDeadLetter(entry),
+          onWorkerError: worker.redisHealth.report,
+        })
+        await this.push.start()
+      },
+      stop: async () => this.push?.stop(),
+    }
+  }
+
   private watchdogPart(): Part {
     return {
       name: 'watchdog',
@@ -225,6 +273,7 @@ export class Daemon {
           },
           exit: (error) => {
             this.logger.fatal({ code: error.code, reason: error.message }, 'no progress even so: exiting')
+            this.notifier.tell({ event: 'lane-stalled', lane: 'sync', reason: error.message })
             this.giveUp(STALLED_EXIT_CODE)
           },
         })
@@ -250,6 +299,14 @@ export class Daemon {
   private redisChanged(condition: RedisCondition): void {
     this.redisCondition = condition
     if (condition.state === 'down') this.supervisor.revive()
+    this.push?.setRedisUsable(condition.state === 'up')
+  }
+
+  /** Only the first of this process's life: the rest is in the log and in the status. */
+  private tellFirstDeadLetter({ sourceQueue, code, id }: DeadLetter): void {
+    if (this.toldDeadLetter) return
+    this.toldDeadLetter = true
+    this.notifier.tell({ event: 'first-dead-letter', lane: sourceQueue, code, deadLetter: id })
   }
 
   private async answer(request: Record<string, unknown>): Promise<Record<string, unknown>> {
@@ -272,8 +329,8 @@ export class Daemon {
       throw new MemsyncError('MEMSYNC_BAD_USAGE', 'options: must be an object')
     }
     if (!this.producer || this.redisCondition.state !== 'up') throw conditionError(this.redisCondition)
-    const { queue } = this.producer
-    return enqueueJob(queue, job, data as never, options as EnqueueOptions, this.config.maxValueBytes)
+    const { sync } = this.producer.queues
+    return enqueueJob(sync, job, data as never, options as EnqueueOptions, this.config.maxValueBytes)
   }
 
   private async status(): Promise<Status> {
@@ -299,6 +356,8 @@ export class Daemon {
       },
       figures,
       syncGate: this.storeHealth?.gate ?? 'unknown',
+      pushGate: this.remote ? (this.push?.gate ?? 'unknown') : 'off',
+      remote: this.push?.remoteStatus ?? (this.remote ? { ...NO_REMOTE, state: 'unknown' } : NO_REMOTE),
       store,
       storeState: this.storeHealth?.storeState ?? { state: 'up', reason: null },
     })
@@ -307,10 +366,7 @@ export class Daemon {
   private async figures(producer: typeof this.producer, worker: SyncWorker | undefined) {
     if (!producer || !worker || producer.redis.status !== 'ready') return undefined
     try {
-      return await withinDeadline(
-        readQueueFigures(producer.queue, () => worker.deadLetters.count()),
-        STATUS_TIMEOUT_MS,
-      )
+      return await withinDeadline(readQueueFigures(producer.queues), STATUS_TIMEOUT_MS)
     } catch (thrown) {
       const error = toMemsyncError(thrown, 'MEMSYNC_QUEUE_UNAVAILABLE')
       this.logger.debug({ code: error.code }, 'the queue figures are not to be had')

@@ -55,36 +55,56 @@ export interface Status {
 const UNKNOWN_COUNTS = { waiting: null, delayed: null, active: null, oldestWaitingMs: null }
 const LANE_OFF: LaneStatus = { waiting: 0, delayed: 0, active: 0, oldestWaitingMs: null, gate: 'off' }
 
+type LaneFigures = Omit<LaneStatus, 'gate'>
+
 export interface QueueFigures {
-  sync: Omit<LaneStatus, 'gate'>
+  sync: LaneFigures
+  push: LaneFigures
   deadLetters: number
   queued: number
 }
 
-/** The queue's figures, in a few round trips. The connection must fail fast. */
-export async function readQueueFigures(
-  queue: Queue,
-  deadLetters: () => Promise<number>,
-): Promise<QueueFigures> {
-  const client = await queue.getBackend().client
-  const [counts, oldest, dead, lastId] = await Promise.all([
-    queue.getJobCounts('waiting', 'delayed', 'active', 'failed', 'prioritized'),
-    queue.getJobs(['waiting'], 0, 0, true),
-    deadLetters(),
-    client.get(queue.toKey('id')),
+/** The queues whose figures are shown, on a connection that fails fast. */
+export interface ObservedQueues {
+  sync: Queue
+  push: Queue
+  deadLetters: Queue
+}
+
+/** @throws what Redis answers, or that it does not */
+export async function readQueueFigures({ sync, push, deadLetters }: ObservedQueues): Promise<QueueFigures> {
+  const client = await sync.getBackend().client
+  const [syncLane, pushLane, dead, lastId] = await Promise.all([
+    readLane(sync),
+    readLane(push),
+    deadLetters.getWaitingCount(),
+    client.get(sync.toKey('id')),
   ])
-  const first = oldest[0]
   return {
-    sync: {
-      waiting: (counts.waiting ?? 0) + (counts.prioritized ?? 0),
-      delayed: counts.delayed ?? 0,
-      active: counts.active ?? 0,
-      oldestWaitingMs: first ? Math.max(0, Date.now() - first.timestamp) : null,
-    },
+    sync: syncLane.figures,
+    push: pushLane.figures,
     // A failed job is a dead letter that the next sweep moves.
-    deadLetters: dead + (counts.failed ?? 0),
+    deadLetters: dead + syncLane.failed + pushLane.failed,
     queued: Number(lastId ?? 0),
   }
+}
+
+async function readLane(queue: Queue): Promise<{ figures: LaneFigures; failed: number }> {
+  const [counts, waiting, delayed] = await Promise.all([
+    queue.getJobCounts('waiting', 'delayed', 'active', 'failed', 'prioritized'),
+    queue.getJobs(['waiting'], 0, 0, true),
+    queue.getJobs(['delayed'], 0, 0, true),
+  ])
+  // What is delayed was taken once and given back, so it may well be the oldest.
+  const acceptedAtMs = [...waiting, ...delayed].map((job) => job?.timestamp ?? Number.POSITIVE_INFINITY)
+  const oldestMs = Math.min(...acceptedAtMs)
+  const figures = {
+    waiting: (counts.waiting ?? 0) + (counts.prioritized ?? 0),
+    delayed: counts.delayed ?? 0,
+    active: counts.active ?? 0,
+    oldestWaitingMs: Number.isFinite(oldestMs) ? Math.max(0, Date.now() - oldestMs) : null,
+  }
+  return { figures, failed: counts.failed ?? 0 }
 }
 
 export interface StatusSources {
@@ -93,6 +113,9 @@ export interface StatusSources {
   /** Undefined where Redis does not answer. */
   figures: QueueFigures | undefined
   syncGate: GateState
+  /** `off` where no remote is configured. */
+  pushGate: GateState
+  remote: Status['remote']
   store: Pick<Store, 'totals'>
   storeState: { state: 'up' | 'down'; reason: string | null }
 }
@@ -107,17 +130,23 @@ export async function composeStatus(sources: StatusSources): Promise<Status> {
     lanes: {
       sync: { ...(figures?.sync ?? UNKNOWN_COUNTS), gate: sources.syncGate },
       embed: LANE_OFF,
-      push: LANE_OFF,
+      push:
+        sources.pushGate === 'off'
+          ? LANE_OFF
+          : { ...(figures?.push ?? UNKNOWN_COUNTS), gate: sources.pushGate },
     },
     deadLetters: figures?.deadLetters ?? null,
     totals: {
       queued: figures?.queued ?? null,
       synced: totals.synced,
       embedded: 0,
-      pushed: 0,
+      pushed: totals.pushed,
       superseded: totals.superseded,
     },
-    remote: { state: 'none', since: null, latencyMs: null, reason: null },
+    remote: sources.remote,
     store: { keys: totals.keys, bytes: totals.bytes, ...sources.storeState },
   }
 }
+
+/** What is said of the remote where none is configured. */
+export const NO_REMOTE: Status['remote'] = { state: 'none', since: null, latencyMs: null, reason: null }

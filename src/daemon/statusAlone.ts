@@ -7,11 +7,11 @@ import type { Config } from '../config.ts'
 import { toMemsyncError } from '../errors.ts'
 import { openStore } from '../infrastructure/memory/index.ts'
 import type { StoreTotals } from '../infrastructure/memory/port.ts'
-import { DEAD_LETTER_QUEUE, SYNC_QUEUE } from '../jobs/index.ts'
+import { DEAD_LETTER_QUEUE, PUSH_QUEUE, SYNC_QUEUE } from '../jobs/index.ts'
 import { connectRedis, describeEndpoint, redisEndpoint, waitUntilReady } from '../queue/connection.ts'
 import { withinDeadline } from '../queue/enqueue.ts'
 import { probeRedis } from '../queue/redisProcess.ts'
-import { composeStatus, type QueueFigures, readQueueFigures, type Status } from './status.ts'
+import { composeStatus, NO_REMOTE, type QueueFigures, readQueueFigures, type Status } from './status.ts'
 
 const REDIS_TIMEOUT_MS = 1_000
 
@@ -33,6 +33,8 @@ export async function composeStatusAlone(config: Config, running: boolean): Prom
     },
     figures: redis.figures,
     syncGate: 'unknown',
+    pushGate: config.remoteKind === 'none' ? 'off' : 'unknown',
+    remote: config.remoteKind === 'none' ? NO_REMOTE : { ...NO_REMOTE, state: 'unknown' },
     store: { totals: async () => store.totals },
     storeState:
       store.reason === null ? { state: 'up', reason: null } : { state: 'down', reason: store.reason },
@@ -49,7 +51,7 @@ async function lookAtStore(config: Config): Promise<{ totals: StoreTotals; reaso
     }
   } catch (thrown) {
     const { message } = toMemsyncError(thrown, 'MEMSYNC_STORE_UNAVAILABLE')
-    return { totals: { keys: 0, bytes: 0, synced: 0, superseded: 0 }, reason: message }
+    return { totals: { keys: 0, bytes: 0, synced: 0, superseded: 0, pushed: 0 }, reason: message }
   }
 }
 
@@ -84,9 +86,8 @@ async function readFigures(config: Config): Promise<QueueFigures> {
       queue.on('error', () => undefined)
       return queue
     }
-    const deadLetters = look(DEAD_LETTER_QUEUE)
-    const figures = readQueueFigures(look(SYNC_QUEUE), () => deadLetters.getWaitingCount())
-    return await withinDeadline(figures, REDIS_TIMEOUT_MS)
+    const queues = { sync: look(SYNC_QUEUE), push: look(PUSH_QUEUE), deadLetters: look(DEAD_LETTER_QUEUE) }
+    return await withinDeadline(readQueueFigures(queues), REDIS_TIMEOUT_MS)
   } finally {
     redis.disconnect()
   }

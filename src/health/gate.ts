@@ -26,7 +26,6 @@ const FIRST_RETRY_MS = 1_000
 const MAX_RETRY_MS = 60_000
 /** Up for less than this is flapping. */
 const STABLE_MS = 5 * MAX_RETRY_MS
-const FAILED_PROBES_TO_SHUT = 2
 const UNCONFIRMED_CALLS_TO_SHUT = 5
 const GAP_INTERVALS = 3
 const LYING_PROBE = { cause: 'outage', reason: 'calls fail although probes succeed' } as const
@@ -43,6 +42,8 @@ export interface GateOptions {
   intervalMs: number
   /** The longest a probe may take. */
   probeTimeoutMs: number
+  /** Probes that fail in a row before it shuts; one is enough right after a failed call. */
+  failedProbesToShut: number
 }
 
 export interface Failure {
@@ -230,7 +231,7 @@ function onProbeFailure(gate: Gate, failure: Failure, nowMs: number, options: Ga
   if (failure.cause === 'credentials') return shut(failed, failure, nowMs, options)
   if (failure.retryAfterMs !== undefined) return pause(gate, failure, nowMs, options)
   if (gate.isForgiving) return { ...gate, isForgiving: false, nextProbeAtMs: nowMs + firstRetryMs(options) }
-  if (failed.failedProbes >= FAILED_PROBES_TO_SHUT || gate.failedCallAtMs !== undefined) {
+  if (failed.failedProbes >= options.failedProbesToShut || gate.failedCallAtMs !== undefined) {
     return shut(failed, failure, nowMs, options)
   }
   const reason = gate.health === 'unknown' ? failure.reason : gate.reason

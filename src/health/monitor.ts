@@ -9,6 +9,7 @@ import { createGate, type Failure, type Gate, type GateEvent, stepGate, type Tra
 
 const DEFAULT_INTERVAL_MS = 30_000
 const DEFAULT_PROBE_TIMEOUT_MS = 5_000
+const DEFAULT_FAILED_PROBES_TO_SHUT = 2
 const MAX_REASON_LENGTH = 200
 
 export interface MonitorOptions {
@@ -27,6 +28,8 @@ export interface MonitorOptions {
   intervalMs?: number
   /** When a probe that has not settled counts as failed, in milliseconds; 5,000 unless given. */
   probeTimeoutMs?: number
+  /** Probes that fail in a row before the gate shuts; 2 unless given. */
+  failedProbesToShut?: number
   clock?: Clock
 }
 
@@ -44,6 +47,7 @@ export class Monitor {
     this.options = {
       intervalMs: DEFAULT_INTERVAL_MS,
       probeTimeoutMs: DEFAULT_PROBE_TIMEOUT_MS,
+      failedProbesToShut: DEFAULT_FAILED_PROBES_TO_SHUT,
       clock: systemClock,
       ...options,
     }

@@ -10,7 +10,11 @@ import { DEFAULT_NAMESPACE, findTextProblem, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES 
 export { DEFAULT_NAMESPACE, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES }
 
 export const SYNC_QUEUE = 'memory-sync'
+export const PUSH_QUEUE = 'memory-push'
 export const DEAD_LETTER_QUEUE = 'memory-dead-letter'
+
+/** The job of the push lane: a pointer, whose handler reads the newest value when it runs. */
+export const PUSH_JOB = 'MEMORY_PUSH'
 
 export const MAX_METADATA_BYTES = 16_384
 export const DEFAULT_MAX_VALUE_BYTES = 1024 * 1024

@@ -10,14 +10,16 @@
  * redriven, and only then the entry is removed. It keeps its version, so it cannot beat a newer write.
  */
 import { hostname } from 'node:os'
-import { type Job, Queue } from 'bullmq'
+import { type Job, Queue, type QueueOptions } from 'bullmq'
 import type { Redis } from 'ioredis'
 import { ERROR_CODES, type ErrorClass, type ErrorCode, MemsyncError } from '../errors.ts'
-import { DEAD_LETTER_QUEUE } from '../jobs/index.ts'
+import type { MemoryName } from '../infrastructure/memory/port.ts'
+import { DEAD_LETTER_QUEUE, PUSH_QUEUE } from '../jobs/index.ts'
 import { formatVersion } from '../jobs/version.ts'
 import { DAEMON_VERSION } from '../release.ts'
 import { type Life, redriveJobId, redrivesOf, versionOf } from './epoch.ts'
 import { type FailureNote, parseFailedReason, type Stage } from './failure.ts'
+import { pointerOptions } from './pointer.ts'
 
 const PAGE_SIZE = 100
 const MAX_STACK_LENGTH = 4_000
@@ -66,16 +68,19 @@ export function matchesFilter(entry: DeadLetter, filter: DeadLetterFilter, nowMs
   return typeof key === 'string' && key.startsWith(filter.keyPrefix)
 }
 
-/** The entry for a job of the failed set, under the life it was accepted in. Pure. */
-export function describeDeadLetter(job: Job, life: Life, nowMs: number): DeadLetter {
+/**
+ * The entry for a job of the failed set, under the life it was accepted in. Pure.
+ * @param life undefined for the jobs of a lane whose ids say nothing about order
+ */
+export function describeDeadLetter(job: Job, life: Life | undefined, nowMs: number): DeadLetter {
   const id = job.id ?? ''
-  const version = versionOf({ id, timestamp: job.timestamp }, life)
+  const version = life && versionOf({ id, timestamp: job.timestamp }, life)
   const error = parseFailedReason(job.failedReason ?? '')
   const note = (typeof job.progress === 'object' ? job.progress : {}) as Partial<FailureNote>
   const failedAtMs = job.finishedOn ?? nowMs
   const redrives = redrivesOf(id)
   return {
-    id: `${version ? formatVersion(version) : `id-${Buffer.from(id).toString('base64url')}`}-${redrives}`,
+    id: `${version ? formatVersion(version) : `${job.queueName}-${Buffer.from(id).toString('base64url')}`}-${redrives}`,
     schema: 1,
     sourceQueue: job.queueName,
     jobId: id,
@@ -102,29 +107,29 @@ export function describeDeadLetter(job: Job, life: Life, nowMs: number): DeadLet
 export class DeadLetters {
   private readonly source: Queue
   private readonly queue: Queue
+  private readonly options: QueueOptions
+  private readonly onError: (error: Error) => void
+  private pushQueue: Queue | undefined
 
   /** @param source the lane's queue, whose failed set is collected and which redriven jobs go back to */
   constructor(source: Queue, redis: Redis, queuePrefix: string, onError: (error: Error) => void) {
     this.source = source
-    this.queue = new Queue(DEAD_LETTER_QUEUE, {
-      connection: redis,
-      prefix: queuePrefix,
-      skipVersionCheck: true,
-    })
-    this.queue.on('error', onError)
+    this.options = { connection: redis, prefix: queuePrefix, skipVersionCheck: true }
+    this.onError = onError
+    this.queue = openQueue(DEAD_LETTER_QUEUE, this.options, onError)
   }
 
   /**
    * Moves every job of the failed set, oldest first; returns the entries. Idempotent.
-   * @param currentLife asked once, where there is anything to move
+   * @param currentLife asked where there is anything to move, in a lane whose ids are versions
    */
-  async collect(currentLife: () => Promise<Life>): Promise<DeadLetter[]> {
+  async collect(currentLife?: () => Promise<Life>): Promise<DeadLetter[]> {
     const moved: DeadLetter[] = []
     for (;;) {
       const jobs = (await this.source.getFailed(0, PAGE_SIZE - 1)) as (Job | undefined)[]
       const present = jobs.filter((job) => job !== undefined)
       if (present.length > 0) {
-        const life = await currentLife()
+        const life = await currentLife?.()
         moved.push(...(await Promise.all(present.map((job) => this.move(job, life)))))
       }
       if (jobs.length < PAGE_SIZE) return moved
@@ -155,20 +160,14 @@ export class DeadLetters {
   }
 
   /**
-   * Puts the entry back with fresh attempts and its first version; returns the id of the job to wait for.
+   * Puts the entry back with fresh attempts and, in the main lane, its first version; returns the id of the job
+   * to wait for.
    * @throws MEMSYNC_NOT_FOUND; MEMSYNC_UNKNOWN_JOB where it has no version, so that its place in the order is unknown
    */
   async redrive(id: string): Promise<string> {
     const entryJob = await this.entryJob(id)
     const entry = entryJob.data as DeadLetter
-    if (entry.version === null) {
-      throw new MemsyncError(
-        'MEMSYNC_UNKNOWN_JOB',
-        `dead letter ${id} has no version: its producer set a job id`,
-      )
-    }
-    const jobId = redriveJobId(entry.version, entry.redrives + 1)
-    await this.source.add(entry.name, entry.data, { jobId, timestamp: entry.acceptedAtMs })
+    const jobId = await (entry.sourceQueue === PUSH_QUEUE ? this.putPointer(entry) : this.putVersioned(entry))
     await entryJob.remove()
     return jobId
   }
@@ -180,6 +179,7 @@ export class DeadLetters {
 
   async close(): Promise<void> {
     await this.queue.close()
+    await this.pushQueue?.close()
   }
 
   private async entryJob(id: string): Promise<Job> {
@@ -192,10 +192,35 @@ export class DeadLetters {
     return job
   }
 
-  private async move(job: Job, life: Life): Promise<DeadLetter> {
+  private async putVersioned(entry: DeadLetter): Promise<string> {
+    if (entry.version === null) {
+      throw new MemsyncError(
+        'MEMSYNC_UNKNOWN_JOB',
+        `dead letter ${entry.id} has no version: its producer set a job id`,
+      )
+    }
+    const jobId = redriveJobId(entry.version, entry.redrives + 1)
+    await this.source.add(entry.name, entry.data, { jobId, timestamp: entry.acceptedAtMs })
+    return jobId
+  }
+
+  /** A pointer carries no value: put back, it stands for the newest version there is. */
+  private async putPointer(entry: DeadLetter): Promise<string> {
+    this.pushQueue ??= openQueue(PUSH_QUEUE, this.options, this.onError)
+    const job = await this.pushQueue.add(entry.name, entry.data, pointerOptions(entry.data as MemoryName))
+    return String(job.id)
+  }
+
+  private async move(job: Job, life: Life | undefined): Promise<DeadLetter> {
     const entry = describeDeadLetter(job, life, Date.now())
     await this.queue.add(entry.name, entry, { jobId: `dead-${entry.id}` })
     await job.remove()
     return entry
   }
+}
+
+function openQueue(name: string, options: QueueOptions, onError: (error: Error) => void): Queue {
+  const queue = new Queue(name, options)
+  queue.on('error', onError)
+  return queue
 }

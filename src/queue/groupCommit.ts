@@ -7,7 +7,7 @@
  */
 import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises'
 import { MemsyncError, toMemsyncError } from '../errors.ts'
-import type { EpochRecord, Store, Write, WriteOutcome } from '../infrastructure/memory/port.ts'
+import type { EpochRecord, MemoryName, Store, Write, WriteOutcome } from '../infrastructure/memory/port.ts'
 import type { Version } from '../jobs/version.ts'
 import { type EpochTracker, type JobIdentity, type Life, versionOf } from './epoch.ts'
 import { classifyRedisError } from './redisErrors.ts'
@@ -27,13 +27,16 @@ interface Submission {
 export class GroupCommit {
   private readonly store: Store
   private readonly epochs: EpochTracker
+  private readonly onApplied: (names: MemoryName[]) => void
   private pending: Submission[] = []
   private readonly underway = new Set<Promise<void>>()
   private readonly stopping = new AbortController()
 
-  constructor(store: Store, epochs: EpochTracker) {
+  /** @param onApplied told after each commit which memories have a new newest version */
+  constructor(store: Store, epochs: EpochTracker, onApplied: (names: MemoryName[]) => void) {
     this.store = store
     this.epochs = epochs
+    this.onApplied = onApplied
   }
 
   /**
@@ -131,6 +134,8 @@ export class GroupCommit {
   private async apply(writes: Write[], writers: Submission[], record: EpochRecord): Promise<void> {
     try {
       const outcomes = await this.store.apply(writes, record)
+      // Before the jobs are told: whoever waits for one may rely on the memory being marked.
+      this.onApplied(writes.filter((_, position) => outcomes[position]?.outcome === 'applied'))
       for (const [position, submission] of writers.entries()) {
         const outcome = outcomes[position]
         const version = writes[position]?.version

@@ -8,16 +8,15 @@ import type { Redis } from 'ioredis'
 import type { Config } from '../config.ts'
 import { MemsyncError } from '../errors.ts'
 import type { HandlerContext } from '../handlers/memorySync.ts'
-import type { Store } from '../infrastructure/memory/port.ts'
+import type { MemoryName, Store } from '../infrastructure/memory/port.ts'
 import { isJobName, type JobName, type JobTypes, parsePayload } from '../jobs/index.ts'
 import type { Logger } from '../logger.ts'
+import { DeadLetterSweep } from './deadLetterSweep.ts'
 import { type DeadLetter, DeadLetters } from './deadLetters.ts'
 import { EpochTracker } from './epoch.ts'
 import { GroupCommit } from './groupCommit.ts'
 import { Lane, type LaneJob } from './lane.ts'
 import { type RedisCondition, RedisHealth } from './redisHealth.ts'
-
-const SWEEP_INTERVAL_MS = 5_000
 
 /** What runs a job of one name. It resolves with the result, or throws. */
 export type Handler<N extends JobName> = (
@@ -43,6 +42,8 @@ export interface SyncWorkerOptions {
   onSuccess?: () => void
   onRedisChange?: (condition: RedisCondition) => void
   onDeadLetter?: (entry: DeadLetter) => void
+  /** These memories have a new newest version, which is durable. */
+  onApplied?: (names: MemoryName[]) => void
 }
 
 export class SyncWorker {
@@ -53,16 +54,14 @@ export class SyncWorker {
   private readonly options: SyncWorkerOptions
   private readonly groupCommit: GroupCommit
   private gateConcurrency: number
-  private sweepTimer: NodeJS.Timeout | undefined
-  private sweeping: Promise<void> | undefined
-  private sweepWanted = false
+  private readonly deadLetterSweep: DeadLetterSweep
 
   constructor(options: SyncWorkerOptions) {
     const { config, redis, logger } = options
     this.options = options
     this.gateConcurrency = config.concurrency
     this.epochs = new EpochTracker(redis, options.store, config.queuePrefix, options.sequenceQueueName)
-    this.groupCommit = new GroupCommit(options.store, this.epochs)
+    this.groupCommit = new GroupCommit(options.store, this.epochs, (names) => options.onApplied?.(names))
     this.redisHealth = new RedisHealth(redis, config.queuePrefix, (now, before) =>
       this.redisChanged(now, before),
     )
@@ -77,20 +76,26 @@ export class SyncWorker {
       logger,
       onDependencyFailure: (error) => options.onDependencyFailure?.(error),
       onSuccess: () => options.onSuccess?.(),
-      onDead: () => this.requestSweep(),
+      onDead: () => {
+        if (options.collectDeadLetters) this.deadLetterSweep.request()
+      },
       onWorkerError: this.redisHealth.report,
     })
     this.deadLetters = new DeadLetters(this.lane.queue, redis, config.queuePrefix, this.redisHealth.report)
+    this.deadLetterSweep = new DeadLetterSweep({
+      // Checked afresh: a job that never reached a commit may be the first of a new life of the queue.
+      collect: () => this.deadLetters.collect(async () => (await this.epochs.check()).life),
+      logger,
+      onDeadLetter: (entry) => options.onDeadLetter?.(entry),
+      onError: this.redisHealth.report,
+    })
   }
 
   /** Resolves once jobs are being fetched. Redis must be reachable. */
   async start(): Promise<void> {
     await this.epochs.check()
     this.lane.start()
-    if (this.options.collectDeadLetters) {
-      this.requestSweep()
-      this.sweepTimer = setInterval(() => this.requestSweep(), SWEEP_INTERVAL_MS)
-    }
+    if (this.options.collectDeadLetters) this.deadLetterSweep.start()
   }
 
   /** How many jobs the gate lets through at once; Redis refusing writes still overrules it. */
@@ -101,8 +106,7 @@ export class SyncWorker {
 
   /** See `Lane.stop`. */
   async stop(drainTimeoutMs: number): Promise<void> {
-    clearInterval(this.sweepTimer)
-    this.sweepTimer = undefined
+    this.deadLetterSweep.stop()
     this.redisHealth.stop()
     await this.lane.stop(drainTimeoutMs)
     // Only now: jobs that drain still commit.
@@ -149,46 +153,6 @@ export class SyncWorker {
     }
     this.applyConcurrency()
     onRedisChange?.(now)
-  }
-
-  /** One sweep at a time; what dies meanwhile is swept right after. */
-  private requestSweep(): void {
-    if (!this.options.collectDeadLetters) return
-    if (this.sweeping !== undefined) {
-      this.sweepWanted = true
-      return
-    }
-    this.sweeping = this.sweep().finally(() => {
-      this.sweeping = undefined
-      if (this.sweepWanted) {
-        this.sweepWanted = false
-        this.requestSweep()
-      }
-    })
-  }
-
-  private async sweep(): Promise<void> {
-    try {
-      // Checked afresh: a job that never reached a commit may be the first of a new life of the queue.
-      const currentLife = async () => (await this.epochs.check()).life
-      for (const entry of await this.deadLetters.collect(currentLife)) {
-        this.options.logger.warn(
-          {
-            deadLetter: entry.id,
-            job: entry.name,
-            code: entry.code,
-            class: entry.class,
-            attempts: entry.attempts,
-          },
-          'dead letter',
-        )
-        this.options.onDeadLetter?.(entry)
-      }
-    } catch (error) {
-      // The next sweep repeats it; if Redis is the reason, that is told once, by the listener of its health.
-      this.redisHealth.report(error instanceof Error ? error : new Error(String(error)))
-      this.options.logger.debug({ code: (error as Partial<MemsyncError>).code }, 'dead-letter sweep put off')
-    }
   }
 }
 

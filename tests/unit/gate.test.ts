@@ -11,7 +11,12 @@ import {
 import { printedSeed } from '../support/seed.ts'
 
 const seed = printedSeed('gate')
-const OPTIONS: GateOptions = { concurrency: 100, intervalMs: 30_000, probeTimeoutMs: 5_000 }
+const OPTIONS: GateOptions = {
+  concurrency: 100,
+  intervalMs: 30_000,
+  probeTimeoutMs: 5_000,
+  failedProbesToShut: 2,
+}
 const HOUR_MS = 3_600_000
 const BEGIN = { monoMs: 5_000, wallMs: Date.UTC(2026, 0, 1) }
 

@@ -52,13 +52,20 @@ export interface StoredMemory {
 
 /** How far a memory has come: the newest version that reached each lane's end. */
 export interface Receipt {
-  lane: 'embed' | 'push'
+  /** `push-refused`: the remote refused this version for good, and a dead letter says why. */
+  lane: 'embed' | 'push' | 'push-refused'
   version: Version
   /** The remote's own id of the memory; absent for embeddings. */
   remoteId?: string
   /** Hash of what was sent or embedded. */
   contentHash: string
   atMs: number
+}
+
+/** What identifies a memory. */
+export interface MemoryName {
+  namespace: string
+  key: string
 }
 
 export interface ListOptions {
@@ -88,6 +95,8 @@ export interface StoreTotals {
   /** Writes that were applied and superseded since the store was made; each write counts once. */
   synced: number
   superseded: number
+  /** Versions that reached the remote since the store was made. */
+  pushed: number
 }
 
 /** Where the queue's life stands; see `queue/epoch.ts`. */
@@ -122,7 +131,19 @@ export interface Store {
    * True where it was taken; false where it is older, or the store has no such memory.
    */
   recordReceipt(key: string, namespace: string, receipt: Receipt): Promise<boolean>
+  /** The same for many, in one transaction. */
+  recordReceipts(entries: readonly { key: string; namespace: string; receipt: Receipt }[]): Promise<boolean[]>
   receipts(key: string, namespace?: string): Promise<Receipt[]>
+  /** Names of memories, tombstones included, whose newest version is neither pushed nor refused, by pages. */
+  unpushed(options: {
+    limit: number
+    after?: MemoryName
+  }): Promise<{ names: MemoryName[]; next: MemoryName | undefined }>
+  /**
+   * Ties the push receipts to the remote they speak of: where it is another than before, they are forgotten.
+   * True where they were.
+   */
+  adoptRemote(identity: string): Promise<boolean>
 
   /** Cheap proof that it can be written now. @throws MEMSYNC_STORE_UNAVAILABLE */
   probe(): Promise<void>

@@ -16,6 +16,7 @@ import type {
   EpochRecord,
   ListOptions,
   ListPage,
+  MemoryName,
   Receipt,
   Store,
   StoredMemory,
@@ -145,13 +146,27 @@ class SqliteStore implements Store {
   }
 
   async totals(): Promise<StoreTotals> {
-    const totals = this.#read({ keys: 0, synced: 0, superseded: 0 }, (reader) => reader.totals())
+    const totals = this.#read({ keys: 0, synced: 0, superseded: 0, pushed: 0 }, (reader) => reader.totals())
     const size = (path: string) => statSync(path, { throwIfNoEntry: false })?.size ?? 0
     return { ...totals, bytes: size(this.#path) + size(`${this.#path}-wal`) }
   }
 
   async recordReceipt(key: string, namespace: string, receipt: Receipt): Promise<boolean> {
-    return this.#write((writer) => writer.recordReceipt(key, namespace, receipt))
+    return (await this.recordReceipts([{ key, namespace, receipt }]))[0] ?? false
+  }
+
+  async recordReceipts(
+    entries: readonly { key: string; namespace: string; receipt: Receipt }[],
+  ): Promise<boolean[]> {
+    return this.#write((writer) => writer.recordReceipts(entries))
+  }
+
+  async adoptRemote(identity: string): Promise<boolean> {
+    return this.#write((writer) => writer.adoptRemote(identity))
+  }
+
+  async unpushed(options: { limit: number; after?: MemoryName }) {
+    return this.#read({ names: [], next: undefined }, (reader) => reader.unpushed(options))
   }
 
   async receipts(key: string, namespace = DEFAULT_NAMESPACE): Promise<Receipt[]> {

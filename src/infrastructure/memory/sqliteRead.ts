@@ -5,6 +5,7 @@ import type {
   EpochRecord,
   ListOptions,
   ListPage,
+  MemoryName,
   Metadata,
   Receipt,
   StoredMemory,
@@ -143,7 +144,7 @@ export class SqliteReader {
   }
 
   totals(): Omit<StoreTotals, 'bytes'> {
-    const row = this.#prepare('SELECT live_keys AS keys, synced, superseded FROM state').get()
+    const row = this.#prepare('SELECT live_keys AS keys, synced, superseded, pushed FROM state').get()
     return { ...(row as unknown as Omit<StoreTotals, 'bytes'>) }
   }
 
@@ -158,5 +159,21 @@ export class SqliteReader {
     return this.#prepare(sql)
       .all(namespace, key)
       .map((row) => toReceipt(row as unknown as ReceiptRow))
+  }
+
+  unpushed(options: { limit: number; after?: MemoryName }): {
+    names: MemoryName[]
+    next: MemoryName | undefined
+  } {
+    const limit = readLimit(options.limit)
+    const { namespace = '', key = '' } = options.after ?? {}
+    const sql = `SELECT namespace, key FROM memories m WHERE (namespace, key) > (?, ?) AND NOT EXISTS (
+        SELECT 1 FROM receipts r WHERE r.memory_id = m.id AND r.lane IN ('push', 'push-refused')
+          AND (r.epoch, r.sequence, r.idx) >= (m.epoch, m.sequence, m.idx))
+      ORDER BY namespace, key LIMIT ?`
+    const names = this.#prepare(sql)
+      .all(namespace, key, limit)
+      .map((row) => ({ ...(row as unknown as MemoryName) }))
+    return { names, next: names.length === limit ? names.at(-1) : undefined }
   }
 }

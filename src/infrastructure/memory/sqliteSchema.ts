@@ -29,6 +29,7 @@ const BUSY_TIMEOUT_MS = 2000
  *    writes of one key from 1 without a gap. `history`: the writes before it. `outcomes`: what became of recent
  *    writes that neither of them holds. `receipts`: how far each memory has come in each lane. `state`: one row.
  *    Text compares bytewise (BINARY), which for UTF-8 is the order of the code points.
+ * 2. `state.remote`: the remote that the push receipts speak of; `state.pushed`: how many there ever were.
  */
 const MIGRATIONS: readonly string[] = [
   `
@@ -95,6 +96,10 @@ const MIGRATIONS: readonly string[] = [
     probes INTEGER NOT NULL DEFAULT 0
   );
   INSERT INTO state (id) VALUES (1);
+  `,
+  `
+  ALTER TABLE state ADD COLUMN remote TEXT NOT NULL DEFAULT '';
+  ALTER TABLE state ADD COLUMN pushed INTEGER NOT NULL DEFAULT 0;
   `,
 ]
 

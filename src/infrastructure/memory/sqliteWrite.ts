@@ -56,6 +56,9 @@ export class SqliteWriter {
   readonly #recordEpoch: StatementSync
   readonly #nextLocal: StatementSync
   readonly #recordReceipt: StatementSync
+  readonly #countPushed: StatementSync
+  readonly #adoptRemote: StatementSync
+  readonly #forgetPushes: StatementSync
   readonly #probe: StatementSync
 
   constructor(db: DatabaseSync, historyVersions: number) {
@@ -117,6 +120,9 @@ export class SqliteWriter {
          at_ms = excluded.at_ms
        WHERE (excluded.epoch, excluded.sequence, excluded.idx) >= (epoch, sequence, idx)`,
     )
+    this.#countPushed = db.prepare(`UPDATE state SET pushed = pushed + ?`)
+    this.#adoptRemote = db.prepare(`UPDATE state SET remote = ?1 WHERE remote <> ?1`)
+    this.#forgetPushes = db.prepare(`DELETE FROM receipts WHERE lane IN ('push', 'push-refused')`)
     this.#probe = db.prepare(`UPDATE state SET probes = probes + 1`)
   }
 
@@ -218,13 +224,25 @@ export class SqliteWriter {
     return { epoch, sequence, index: LOCAL_INDEX_BASE + count - 1 }
   }
 
-  recordReceipt(key: string, namespace: string, receipt: Receipt): boolean {
-    const { epoch, sequence, index } = receipt.version
-    const { changes } = this.#recordReceipt.run(
-      ...[namespace, key, receipt.lane, epoch, sequence, index],
-      ...[receipt.remoteId ?? null, receipt.contentHash, receipt.atMs],
-    )
-    return Number(changes) > 0
+  recordReceipts(entries: readonly { key: string; namespace: string; receipt: Receipt }[]): boolean[] {
+    let pushed = 0
+    const taken = entries.map(({ key, namespace, receipt }) => {
+      const { epoch, sequence, index } = receipt.version
+      const { changes } = this.#recordReceipt.run(
+        ...[namespace, key, receipt.lane, epoch, sequence, index],
+        ...[receipt.remoteId ?? null, receipt.contentHash, receipt.atMs],
+      )
+      if (Number(changes) > 0 && receipt.lane === 'push') pushed++
+      return Number(changes) > 0
+    })
+    if (pushed > 0) this.#countPushed.run(pushed)
+    return taken
+  }
+
+  adoptRemote(identity: string): boolean {
+    const changed = Number(this.#adoptRemote.run(identity).changes) > 0
+    if (changed) this.#forgetPushes.run()
+    return changed
   }
 
   /** Changes a row, as a write that changes nothing is not written. */

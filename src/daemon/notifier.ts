@@ -1,0 +1,91 @@
+/**
+ * Telling the operator what is worth knowing, once per change: through a command, a URL, both or neither. It
+ * never delays or fails what it tells about.
+ */
+import { spawn } from 'node:child_process'
+import { hostname } from 'node:os'
+import type { Config } from '../config.ts'
+import { toMemsyncError } from '../errors.ts'
+import type { Logger } from '../logger.ts'
+import { DAEMON_VERSION } from '../release.ts'
+
+const TIMEOUT_MS = 10_000
+
+/** What is told. No value, no key of a memory, no secret. */
+export type Notice =
+  | { event: 'remote-down'; reason: string; downForMs: number }
+  | { event: 'remote-back'; downForMs: number; waiting: number | null }
+  | { event: 'credentials-refused'; reason: string }
+  | { event: 'first-dead-letter'; lane: string; code: string; deadLetter: string }
+  | { event: 'lane-stalled'; lane: string; reason: string }
+
+export class Notifier {
+  private readonly config: Pick<Config, 'notifyCommand' | 'notifyUrl'>
+  private readonly logger: Logger
+  private readonly underway = new Set<Promise<void>>()
+
+  constructor(config: Pick<Config, 'notifyCommand' | 'notifyUrl'>, logger: Logger) {
+    this.config = config
+    this.logger = logger
+  }
+
+  /** Returns at once; a failure is logged and nothing else. */
+  tell(notice: Notice): void {
+    const text = JSON.stringify({
+      ...notice,
+      at: new Date().toISOString(),
+      host: hostname(),
+      program: `memsyncd ${DAEMON_VERSION}`,
+    })
+    if (this.config.notifyCommand !== undefined)
+      this.send(notice, runCommand(this.config.notifyCommand, text))
+    if (this.config.notifyUrl !== undefined) this.send(notice, post(this.config.notifyUrl, text))
+  }
+
+  /** Resolves once what was told is delivered or given up. */
+  async settled(): Promise<void> {
+    await Promise.all(this.underway)
+  }
+
+  private send(notice: Notice, delivery: Promise<void>): void {
+    const sending = delivery
+      .catch((thrown: unknown) => {
+        const { message } = toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
+        this.logger.warn({ event: notice.event, reason: message }, 'the operator could not be told')
+      })
+      .finally(() => this.underway.delete(sending))
+    this.underway.add(sending)
+  }
+}
+
+async function post(url: string, text: string): Promise<void> {
+  let response: Response
+  try {
+    response = await fetch(url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: text,
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+      redirect: 'manual',
+    })
+  } catch (thrown) {
+    // Its own message may hold the URL, which may hold a token.
+    throw new Error(`MEMSYNC_NOTIFY_URL did not answer (${thrown instanceof Error ? thrown.name : 'error'})`)
+  }
+  await response.body?.cancel()
+  if (!response.ok) throw new Error(`MEMSYNC_NOTIFY_URL answered ${response.status}`)
+}
+
+function runCommand(command: string, text: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, { shell: true, stdio: ['pipe', 'ignore', 'ignore'], timeout: TIMEOUT_MS })
+    child.once('error', () => reject(new Error('MEMSYNC_NOTIFY_COMMAND could not be run')))
+    child.once('exit', (code, signal) => {
+      if (code === 0) resolve()
+      else reject(new Error(`MEMSYNC_NOTIFY_COMMAND ended with ${signal ?? `exit code ${code}`}`))
+    })
+    // A command that does not read is no failure.
+    child.stdin.on('error', () => undefined)
+    child.stdin.end(text)
+  })
+}

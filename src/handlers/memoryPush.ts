@@ -1,0 +1,131 @@
+/**
+ * Brings one memory to the remote: reads the newest version when it runs, so a hundred writes that waited
+ * become one call, and records how far the memory has come.
+ *
+ * No receipt means that the remote may or may not hold the key (the process may have died between the call and
+ * the receipt), so the adapter looks before it creates.
+ */
+import { type MemsyncError, toMemsyncError } from '../errors.ts'
+import type { MemoryName, Receipt, Store, StoredMemory } from '../infrastructure/memory/port.ts'
+import { contentOf } from '../infrastructure/remote/content.ts'
+import type { CallOptions, Remote } from '../infrastructure/remote/port.ts'
+import { compareVersions } from '../jobs/version.ts'
+
+/** What a push needs of the lane. */
+export interface PushContext {
+  store: Pick<Store, 'find' | 'receipts'>
+  remote: Remote
+  /** Resolves once the receipt is durable. */
+  recordReceipt(name: MemoryName, receipt: Receipt): Promise<void>
+  /** Which try of the job this is, from 1. */
+  attempt: number
+  signal: AbortSignal
+}
+
+/**
+ * - `pushed`: the remote holds this version
+ * - `unchanged`: it already held this content, and no call changed anything
+ * - `removed`: the memory is deleted, there and here
+ * - `superseded`: the remote holds a newer version than this machine ever wrote
+ * - `kept`: the memory is deleted here, and this kind of remote cannot delete
+ * - `absent`: the store has no such memory any more
+ */
+export interface PushOutcome {
+  outcome: 'pushed' | 'unchanged' | 'removed' | 'superseded' | 'kept' | 'absent'
+  /** The remote's name for the call, where one was made. */
+  requestId?: string
+}
+
+/** The hash in the receipt of a delete. */
+const DELETED = 'deleted'
+
+/** @throws what the remote refused or failed with; MEMSYNC_STORE_UNAVAILABLE */
+export async function memoryPush(name: MemoryName, context: PushContext): Promise<PushOutcome> {
+  const { store } = context
+  const memory = await store.find(name.key, name.namespace)
+  if (!memory) return { outcome: 'absent' }
+  const receipts = await store.receipts(name.key, name.namespace)
+  const receipt = receipts.find(({ lane }) => lane === 'push')
+  if (receipt && compareVersions(receipt.version, memory.version) >= 0) return { outcome: 'unchanged' }
+  const options: CallOptions = {
+    signal: context.signal,
+    remoteId: receipt?.remoteId,
+    lookupFirst: receipt === undefined || context.attempt > 1,
+  }
+  try {
+    return await (memory.deleted
+      ? remove(memory, receipt, options, context)
+      : push(memory, receipt, options, context))
+  } catch (thrown) {
+    throw await judge(toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED'), context)
+  }
+}
+
+async function push(
+  memory: StoredMemory,
+  receipt: Receipt | undefined,
+  options: CallOptions,
+  { remote, recordReceipt }: PushContext,
+): Promise<PushOutcome> {
+  const { version } = memory
+  const content = contentOf(memory.value ?? null, memory.metadata)
+  const record = (remoteId: string | undefined) =>
+    recordReceipt(memory, {
+      lane: 'push',
+      version,
+      contentHash: content.contentHash,
+      atMs: Date.now(),
+      ...(remoteId === undefined ? {} : { remoteId }),
+    })
+  if (receipt?.contentHash === content.contentHash) {
+    await record(receipt.remoteId)
+    return { outcome: 'unchanged' }
+  }
+  const { namespace, key } = memory
+  const result = await remote.push({ namespace, key, content, version }, options)
+  await record(result.remoteId)
+  return { outcome: result.outcome === 'stored' ? 'pushed' : result.outcome, requestId: result.requestId }
+}
+
+async function remove(
+  memory: StoredMemory,
+  receipt: Receipt | undefined,
+  options: CallOptions,
+  { remote, recordReceipt }: PushContext,
+): Promise<PushOutcome> {
+  const { namespace, key, version } = memory
+  const record = () =>
+    recordReceipt(memory, { lane: 'push', version, contentHash: DELETED, atMs: Date.now() })
+  if (receipt?.contentHash === DELETED) {
+    await record()
+    return { outcome: 'unchanged' }
+  }
+  const result = await remote.remove({ namespace, key, version }, options)
+  await record()
+  const requestId = result.requestId === undefined ? {} : { requestId: result.requestId }
+  switch (result.outcome) {
+    case 'removed':
+    case 'absent':
+      return { outcome: 'removed', ...requestId }
+    case 'superseded':
+      return { outcome: 'superseded', ...requestId }
+    case 'unsupported':
+      return { outcome: 'kept', ...requestId }
+  }
+}
+
+/**
+ * A call that never got an answer may be the remote's fault or this memory's own. A remote that answers a probe
+ * right after is not away, so then the job pays for it with an attempt; otherwise one memory that makes the
+ * remote hang would be tried for ever.
+ */
+async function judge(error: MemsyncError, { remote, signal }: PushContext): Promise<MemsyncError> {
+  if (error.code !== 'MEMSYNC_REMOTE_UNCLEAR' || error.class !== 'outage' || signal.aborted) return error
+  try {
+    await remote.probe(signal)
+  } catch {
+    // Whatever it says, it is no better than the error in hand.
+    return error
+  }
+  return error.as('transient')
+}
