@@ -80,11 +80,13 @@ export class DeadLetterDesk {
   }
 
   /**
-   * Puts it back and, where `wait` is set, resolves with its end, whichever process brings it about.
+   * Puts it back and, where `wait` is set, resolves with its end, whichever process brings it about. A push is not
+   * waited for: it may be waiting for the remote for days.
    * @throws as `DeadLetters.redrive`
    */
   async redrive(id: string, wait: boolean): Promise<RedriveOutcome> {
-    if (!wait) {
+    const { sourceQueue } = await withinDeadline(this.deadLetters.show(id))
+    if (!wait || sourceQueue !== SYNC_QUEUE) {
       await withinDeadline(this.deadLetters.redrive(id))
       return { outcome: 'queued' }
     }
