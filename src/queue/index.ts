@@ -94,7 +94,7 @@ export class TypedWorkerQueue {
   register<N extends JobName>(job: N, handler: Handler<N>): this {
     if (!isJobName(job))
       throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', `there is no job ${JSON.stringify(job)}`)
-    if (this.connection) {
+    if (this.connection !== undefined) {
       throw new MemsyncError('MEMSYNC_BAD_USAGE', 'register every handler before the queue is used')
     }
     Object.assign(this.handlers, { [job]: handler })
