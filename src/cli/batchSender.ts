@@ -38,35 +38,32 @@ export class BatchSender {
     this.batch.bytes += bytes
     if (this.batch.memories.length < MAX_BATCH_MEMORIES && this.batch.bytes < MAX_BATCH_BYTES) return
     await this.underway
-    this.start()
+    this.flushWhenIdle()
   }
 
-  /** Sends what has gathered, unless a batch is on its way. */
+  /** Sends what has gathered: at once, or as soon as the batch on its way has arrived. */
   flushWhenIdle(): void {
-    if (!this.underway) this.start()
-  }
-
-  /** Sends the rest and resolves when its fate is known. */
-  async finish(): Promise<void> {
-    await this.underway
-    this.start()
-    await this.underway
-  }
-
-  private start(): void {
     const { memories, lines } = this.batch
-    if (memories.length === 0 || this.failure) return
+    if (this.underway || memories.length === 0 || this.failure) return
     this.batch = { memories: [], lines: [], bytes: 0 }
     this.underway = this.send(memories, lines).then(
       () => {
         this.accepted += memories.length
         this.underway = undefined
+        // The input may say nothing more for a long time.
+        this.flushWhenIdle()
       },
       (thrown: unknown) => {
         this.failure = { error: plainError(thrown), line: lines[0] ?? 0 }
         this.underway = undefined
       },
     )
+  }
+
+  /** Sends the rest and resolves when its fate is known. */
+  async finish(): Promise<void> {
+    this.flushWhenIdle()
+    while (this.underway !== undefined) await this.underway
   }
 }
 

@@ -102,6 +102,20 @@ describe('batches', () => {
     expect(sender.accepted).toBe(3)
   })
 
+  it('wait for no more input: what gathered behind one goes as soon as that has arrived', async () => {
+    const { sender, sent } = controlledSender()
+    await sender.add(memory('a'), 1, 10)
+    sender.flushWhenIdle()
+    await sender.add(memory('b'), 2, 10)
+    sender.flushWhenIdle()
+    sent[0]?.accept()
+    await settled()
+    expect(sent.map(({ keys }) => keys)).toEqual([['a'], ['b']])
+    sent[1]?.accept()
+    await settled()
+    expect(sender.accepted).toBe(2)
+  })
+
   it('are full at 500 memories, and a full one waits for the one before it', async () => {
     const { sender, sent } = controlledSender()
     for (let i = 0; i < 999; i++) await sender.add(memory(`k${i}`), i + 1, 10)
