@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe } from 'vitest'
 import type { Store, StoreOptions, Write, WriteOutcome } from '../../src/infrastructure/memory/port.ts'
 import type { JsonValue } from '../../src/jobs/jsonValue.ts'
 import { describeReads } from './memoryStoreReads.ts'
+import { describeReceipts } from './memoryStoreReceipts.ts'
 import { describeWrites } from './memoryStoreWrites.ts'
 
 /** One store under test; `reopen` closes it and opens what it left behind. */
@@ -47,5 +48,6 @@ export function describeMemoryStore(
     }
     describeReads(use)
     describeWrites(use)
+    describeReceipts(use)
   })
 }

@@ -36,7 +36,7 @@ export function modelOf(historyVersions: number) {
       const all = [...outcomes.values()]
       const keys = [...applied.values()].filter(([newest]) => newest?.valueJson !== undefined).length
       const synced = all.filter((outcome) => outcome === 'applied').length
-      return { keys, synced, superseded: all.length - synced }
+      return { keys, synced, superseded: all.length - synced, pushed: 0 }
     },
   }
 }

@@ -1,7 +1,7 @@
-/** The half of the contract that is about what comes out: values, keys, pages, totals, versions and receipts. */
+/** The half of the contract that is about what comes out: values, keys, pages, totals and versions. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { Receipt, Store } from '../../src/infrastructure/memory/port.ts'
+import type { Store } from '../../src/infrastructure/memory/port.ts'
 import type { JsonValue } from '../../src/jobs/jsonValue.ts'
 import { compareVersions, LOCAL_INDEX_BASE, type Version } from '../../src/jobs/version.ts'
 import type { StoreInUse } from './memoryStore.ts'
@@ -327,38 +327,6 @@ export function describeReads(use: StoreInUse): void {
       for (const [index, version] of versions.entries()) {
         if (index > 0) expect(compareVersions(version, versions[index - 1] as Version)).toBeGreaterThan(0)
       }
-    })
-  })
-
-  describe('receipts', () => {
-    const receipt = (version: Version, more: Partial<Receipt> = {}): Receipt => ({
-      ...{ lane: 'push', version, contentHash: `hash of ${version.sequence}`, atMs: 1_700_000_000_500 },
-      ...more,
-    })
-
-    it('are kept per lane, the newest version only', async () => {
-      await outcomesOf(setOf('k', 1, at(3)))
-      const push = receipt(at(2), { remoteId: 'r-2' })
-      expect(await use.store.recordReceipt('k', 'default', push)).toBe(true)
-      expect(await use.store.recordReceipt('k', 'default', receipt(at(1)))).toBe(false)
-      const embed = receipt(at(1), { lane: 'embed' })
-      expect(await use.store.recordReceipt('k', 'default', embed)).toBe(true)
-      await reopen()
-      expect(await use.store.receipts('k')).toEqual([embed, push])
-      expect(await use.store.receipts('k', 'other')).toEqual([])
-    })
-
-    it('replace themselves, so that a repaired remote id is kept', async () => {
-      await outcomesOf(setOf('k', 1, at(3)))
-      await use.store.recordReceipt('k', 'default', receipt(at(3), { remoteId: 'r-1' }))
-      expect(await use.store.recordReceipt('k', 'default', receipt(at(3), { remoteId: 'r-2' }))).toBe(true)
-      expect(await use.store.receipts('k')).toEqual([receipt(at(3), { remoteId: 'r-2' })])
-      expect(await use.store.recordReceipt('k', 'default', receipt(at(4)))).toBe(true)
-      expect(await use.store.receipts('k')).toEqual([receipt(at(4))])
-    })
-
-    it('are not taken for a memory the store has not', async () => {
-      expect(await use.store.recordReceipt('k', 'default', receipt(at(1)))).toBe(false)
     })
   })
 

@@ -173,7 +173,7 @@ describe('a file that cannot be trusted', () => {
     const newer = new DatabaseSync(path)
     newer.exec('PRAGMA user_version = 99; PRAGMA journal_mode = DELETE')
     newer.close()
-    await expectRefused(path, 'MEMSYNC_STORE_NEWER', /schema 99.*none above 1/)
+    await expectRefused(path, 'MEMSYNC_STORE_NEWER', /schema 99.*none above 3/)
     await expect(openSqliteStore(path, { readOnly: true })).rejects.toMatchObject({
       code: 'MEMSYNC_STORE_NEWER',
     })
@@ -189,8 +189,11 @@ describe('only reading', () => {
     expect(await reader.history('k')).toEqual([])
     expect(await reader.list()).toEqual({ memories: [], next: undefined })
     expect(await reader.receipts('k')).toEqual([])
-    expect(await reader.totals()).toEqual({ keys: 0, synced: 0, superseded: 0, bytes: 0 })
+    expect(await reader.totals()).toEqual({ keys: 0, synced: 0, superseded: 0, pushed: 0, bytes: 0 })
     expect(await reader.readEpoch()).toEqual({ epoch: 0, token: '', batch: 0 })
+    expect(await reader.unpushed({ limit: 1 })).toEqual({ names: [], next: undefined })
+    expect(await reader.remoteState()).toEqual({ identity: '', epochOffset: 0 })
+    expect(await reader.namespaces()).toEqual([])
     expect(readdirSync(folder)).toEqual([])
 
     const writer = await open(path)
@@ -239,6 +242,38 @@ describe('only reading', () => {
     await expect(present.apply([setOf('k', 1, at(1))])).rejects.toMatchObject(refused)
     await expect(present.nextLocalVersion()).rejects.toMatchObject(refused)
     await expect(present.probe()).rejects.toMatchObject(refused)
+  })
+})
+
+describe('a file of an older program', () => {
+  /** A store of ten memories, as the first schema had it. */
+  async function makeFirstSchema(path: string): Promise<void> {
+    await makeStore(path, 10)
+    const db = new DatabaseSync(path)
+    for (const column of ['remote', 'pushed', 'epoch_offset'])
+      db.exec(`ALTER TABLE state DROP COLUMN ${column}`)
+    db.exec('PRAGMA user_version = 1')
+    db.close()
+  }
+  const schemaOf = (path: string) => {
+    const db = new DatabaseSync(path, { readOnly: true })
+    const version = db.prepare('PRAGMA user_version').get()
+    const tables = db.prepare('SELECT name, sql FROM sqlite_schema ORDER BY name').all()
+    db.close()
+    return { version, tables }
+  }
+
+  it.each([false, true])('is migrated and keeps what it holds; read only: %s', async (readOnly) => {
+    const [old, fresh] = [newPath(), newPath()]
+    await makeFirstSchema(old)
+    await makeStore(fresh)
+    const store = await open(old, { readOnly })
+    expect((await store.list()).memories).toHaveLength(10)
+    expect(await store.totals()).toMatchObject({ keys: 10, synced: 10, pushed: 0 })
+    expect(await store.remoteState()).toEqual({ identity: '', epochOffset: 0 })
+    expect((await store.unpushed({ limit: 100 })).names).toHaveLength(10)
+    await store.close()
+    expect(schemaOf(old)).toEqual(schemaOf(fresh))
   })
 })
 

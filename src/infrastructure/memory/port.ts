@@ -95,8 +95,19 @@ export interface StoreTotals {
   /** Writes that were applied and superseded since the store was made; each write counts once. */
   synced: number
   superseded: number
-  /** Versions that reached the remote since the store was made. */
+  /** Push receipts taken since the store was made. */
   pushed: number
+}
+
+/** What the store knows of the remote. */
+export interface RemoteState {
+  /** The remote that the push receipts speak of; empty before there was one. */
+  identity: string
+  /**
+   * What is added to a version's epoch on its way to the remote. Raised where a lost data folder made the epochs
+   * start over while the remote holds newer ones; the order of the versions stays the same.
+   */
+  epochOffset: number
 }
 
 /** Where the queue's life stands; see `queue/epoch.ts`. */
@@ -125,6 +136,8 @@ export interface Store {
   history(key: string, namespace?: string): Promise<StoredMemory[]>
   list(options?: ListOptions): Promise<ListPage>
   totals(): Promise<StoreTotals>
+  /** The namespaces that hold memories, in the order of their bytes; tombstones are counted too. */
+  namespaces(): Promise<{ namespace: string; memories: number }[]>
 
   /**
    * Records a receipt; an older version never replaces a newer one, and the same version replaces itself.
@@ -144,6 +157,11 @@ export interface Store {
    * True where they were.
    */
   adoptRemote(identity: string): Promise<boolean>
+  /** Forgets that these memories were pushed or refused, so that they are pushed again, with a look first. */
+  forgetPushes(names: readonly MemoryName[]): Promise<void>
+  remoteState(): Promise<RemoteState>
+  /** Raises `RemoteState.epochOffset` to at least this; it never falls. */
+  raiseEpochOffset(epochOffset: number): Promise<void>
 
   /** Cheap proof that it can be written now. @throws MEMSYNC_STORE_UNAVAILABLE */
   probe(): Promise<void>

@@ -18,6 +18,7 @@ import type {
   ListPage,
   MemoryName,
   Receipt,
+  RemoteState,
   Store,
   StoredMemory,
   StoreOptions,
@@ -163,6 +164,22 @@ class SqliteStore implements Store {
 
   async adoptRemote(identity: string): Promise<boolean> {
     return this.#write((writer) => writer.adoptRemote(identity))
+  }
+
+  async forgetPushes(names: readonly MemoryName[]): Promise<void> {
+    this.#write((writer) => writer.forgetPushes(names))
+  }
+
+  async raiseEpochOffset(epochOffset: number): Promise<void> {
+    this.#write((writer) => writer.raiseEpochOffset(epochOffset))
+  }
+
+  async remoteState(): Promise<RemoteState> {
+    return this.#read({ identity: '', epochOffset: 0 }, (reader) => reader.remoteState())
+  }
+
+  async namespaces(): Promise<{ namespace: string; memories: number }[]> {
+    return this.#read([], (reader) => reader.namespaces())
   }
 
   async unpushed(options: { limit: number; after?: MemoryName }) {

@@ -8,6 +8,7 @@ import type {
   MemoryName,
   Metadata,
   Receipt,
+  RemoteState,
   StoredMemory,
   StoreTotals,
 } from './port.ts'
@@ -146,6 +147,17 @@ export class SqliteReader {
   totals(): Omit<StoreTotals, 'bytes'> {
     const row = this.#prepare('SELECT live_keys AS keys, synced, superseded, pushed FROM state').get()
     return { ...(row as unknown as Omit<StoreTotals, 'bytes'>) }
+  }
+
+  namespaces(): { namespace: string; memories: number }[] {
+    return this.#prepare('SELECT namespace, count(*) AS memories FROM memories GROUP BY namespace ORDER BY 1')
+      .all()
+      .map((row) => ({ ...(row as unknown as { namespace: string; memories: number }) }))
+  }
+
+  remoteState(): RemoteState {
+    const row = this.#prepare('SELECT remote AS identity, epoch_offset AS epochOffset FROM state').get()
+    return { ...(row as unknown as RemoteState) }
   }
 
   epoch(): EpochRecord {

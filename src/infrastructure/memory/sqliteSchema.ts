@@ -30,6 +30,7 @@ const BUSY_TIMEOUT_MS = 2000
  *    writes that neither of them holds. `receipts`: how far each memory has come in each lane. `state`: one row.
  *    Text compares bytewise (BINARY), which for UTF-8 is the order of the code points.
  * 2. `state.remote`: the remote that the push receipts speak of; `state.pushed`: how many there ever were.
+ * 3. `state.epoch_offset`: see `RemoteState` of the port.
  */
 const MIGRATIONS: readonly string[] = [
   `
@@ -101,6 +102,7 @@ const MIGRATIONS: readonly string[] = [
   ALTER TABLE state ADD COLUMN remote TEXT NOT NULL DEFAULT '';
   ALTER TABLE state ADD COLUMN pushed INTEGER NOT NULL DEFAULT 0;
   `,
+  `ALTER TABLE state ADD COLUMN epoch_offset INTEGER NOT NULL DEFAULT 0;`,
 ]
 
 function readPragma(db: DatabaseSync, name: string): unknown {
@@ -218,12 +220,16 @@ export function openForWriting(path: string): DatabaseSync {
   return db
 }
 
-/** The database for reading beside its writers, or undefined where there is none; makes none. */
+/**
+ * The database for reading beside its writers, or undefined where there is none; makes none. One that an older
+ * program wrote is migrated, as its columns are not those that are read.
+ */
 export function openForReading(path: string): DatabaseSync | undefined {
   if (!isThere(path)) return undefined
   const db = new DatabaseSync(path, { readOnly: true, timeout: BUSY_TIMEOUT_MS })
   try {
     checkHeader(db, path)
+    if (Number(readPragma(db, 'user_version')) < MIGRATIONS.length) openForWriting(path).close()
     db.exec('PRAGMA cache_size = -16384')
   } catch (thrown) {
     db.close()

@@ -8,7 +8,7 @@
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { compareVersions, LOCAL_INDEX_BASE, type Version } from '../../jobs/version.ts'
-import type { EpochRecord, Receipt, Write, WriteOutcome } from './port.ts'
+import type { EpochRecord, MemoryName, Receipt, Write, WriteOutcome } from './port.ts'
 
 /**
  * Outcomes of lost and trimmed writes in one generation, so the least that are kept: many times what a crash can
@@ -59,6 +59,8 @@ export class SqliteWriter {
   readonly #countPushed: StatementSync
   readonly #adoptRemote: StatementSync
   readonly #forgetPushes: StatementSync
+  readonly #forgetPush: StatementSync
+  readonly #raiseEpochOffset: StatementSync
   readonly #probe: StatementSync
 
   constructor(db: DatabaseSync, historyVersions: number) {
@@ -123,6 +125,11 @@ export class SqliteWriter {
     this.#countPushed = db.prepare(`UPDATE state SET pushed = pushed + ?`)
     this.#adoptRemote = db.prepare(`UPDATE state SET remote = ?1 WHERE remote <> ?1`)
     this.#forgetPushes = db.prepare(`DELETE FROM receipts WHERE lane IN ('push', 'push-refused')`)
+    this.#forgetPush = db.prepare(
+      `DELETE FROM receipts WHERE lane IN ('push', 'push-refused')
+       AND memory_id = (SELECT id FROM memories WHERE namespace = ? AND key = ?)`,
+    )
+    this.#raiseEpochOffset = db.prepare(`UPDATE state SET epoch_offset = max(epoch_offset, ?)`)
     this.#probe = db.prepare(`UPDATE state SET probes = probes + 1`)
   }
 
@@ -243,6 +250,14 @@ export class SqliteWriter {
     const changed = Number(this.#adoptRemote.run(identity).changes) > 0
     if (changed) this.#forgetPushes.run()
     return changed
+  }
+
+  forgetPushes(names: readonly MemoryName[]): void {
+    for (const { namespace, key } of names) this.#forgetPush.run(namespace, key)
+  }
+
+  raiseEpochOffset(epochOffset: number): void {
+    this.#raiseEpochOffset.run(epochOffset)
   }
 
   /** Changes a row, as a write that changes nothing is not written. */
