@@ -20,6 +20,7 @@ import { connectRedis, describeEndpoint, type RedisEndpoint, redisEndpoint } fro
 import type { DeadLetter } from '../queue/deadLetters.ts'
 import { type EnqueueOptions, enqueueJob, withinDeadline } from '../queue/enqueue.ts'
 import { BUILT_IN_HANDLERS } from '../queue/index.ts'
+import { classifyRedisError } from '../queue/redisErrors.ts'
 import { conditionError, type RedisCondition } from '../queue/redisHealth.ts'
 import { SyncWorker } from '../queue/syncWorker.ts'
 import { DAEMON_VERSION } from '../release.ts'
@@ -46,7 +47,6 @@ export class Daemon {
   private readonly config: Config
   private readonly logger: Logger
   private readonly lifecycle: Lifecycle
-  private readonly stopping = new AbortController()
   private readonly endpoint: RedisEndpoint
   private readonly supervisor: RedisSupervisor
   private readonly sinceMs = Date.now()
@@ -57,9 +57,15 @@ export class Daemon {
   /** For commands and status: fails at once where the worker's connection would wait. */
   private producer: { redis: Redis; queues: ObservedQueues } | undefined
   private worker: SyncWorker | undefined
+  private draining: Promise<void> | undefined
   private storeHealth: StoreHealth | undefined
   private watchdog: ProgressWatchdog | undefined
-  private redisCondition: RedisCondition = { state: 'down', sinceMs: Date.now(), reason: 'not connected yet' }
+  /** What is known of Redis until the worker watches it. */
+  private readonly bootCondition: RedisCondition = {
+    state: 'down',
+    sinceMs: Date.now(),
+    reason: 'not connected yet',
+  }
   private lastSuccessMs: number | undefined
   private readonly remote: Remote | undefined
   private readonly notifier: Notifier
@@ -89,23 +95,31 @@ export class Daemon {
       this.lockPart(),
       this.storePart(),
       this.controlPart(),
-      { name: 'private redis', start: () => this.supervisor.start(), stop: () => this.supervisor.stop() },
+      {
+        name: 'private redis',
+        start: (signal) => this.supervisor.start(signal),
+        stop: () => this.supervisor.stop(),
+      },
       this.connectionPart(),
       this.workerPart(),
       this.storeHealthPart(),
       this.pushPart(),
       this.watchdogPart(),
     ])
-    if (this.stopping.signal.aborted) return
+    if (this.lifecycle.isStopping) return
     this.logger.info(
       { version: DAEMON_VERSION, dataDir: this.config.dataDir, redis: describeEndpoint(this.endpoint) },
       'ready',
     )
   }
 
+  /** Whether a stop was asked for. */
+  get isStopping(): boolean {
+    return this.lifecycle.isStopping
+  }
+
   /** Drains within the configured time and releases everything; works with Redis down. Idempotent. */
   async stop(): Promise<void> {
-    this.stopping.abort()
     await this.lifecycle.stop()
     await this.notifier.settled()
   }
@@ -154,12 +168,16 @@ export class Daemon {
   private connectionPart(): Part {
     return {
       name: 'connection',
-      start: async () => {
+      start: async (signal) => {
         const redis = connectRedis(this.endpoint, 'worker')
         const producerRedis = connectRedis(this.endpoint, 'producer')
         // Told by the health of the connection, once per change.
-        redis.on('error', () => undefined)
+        redis.on('error', (error) => {
+          this.bootCondition.reason = classifyRedisError(error)?.message ?? this.bootCondition.reason
+        })
         producerRedis.on('error', () => undefined)
+        // Each time: a server that was brought back may die again before the connection is.
+        redis.on('close', () => this.supervisor.revive())
         const open = (name: string) => {
           const { queuePrefix } = this.config
           const queue = new Queue(name, {
@@ -178,20 +196,27 @@ export class Daemon {
           queues: { sync: open(SYNC_QUEUE), push: open(PUSH_QUEUE), deadLetters: open(DEAD_LETTER_QUEUE) },
         }
         const connections = [redis, producerRedis, ...(this.pushRedis ? [this.pushRedis] : [])]
-        await awaitRedis(connections, this.logger, this.stopping.signal)
+        try {
+          await awaitRedis(connections, this.logger, signal)
+        } catch (error) {
+          this.disconnect()
+          throw error
+        }
       },
-      stop: async () => {
-        this.redis?.disconnect()
-        this.pushRedis?.disconnect()
-        this.producer?.redis.disconnect()
-      },
+      stop: async () => this.disconnect(),
     }
+  }
+
+  private disconnect(): void {
+    this.redis?.disconnect()
+    this.pushRedis?.disconnect()
+    this.producer?.redis.disconnect()
   }
 
   private workerPart(): Part {
     return {
       name: 'sync worker',
-      start: async () => {
+      start: async (signal) => {
         const { redis, store } = this
         if (!redis || !store)
           throw new MemsyncError('MEMSYNC_INTERRUPTED', 'stopped before the worker started')
@@ -209,15 +234,22 @@ export class Daemon {
             this.lastSuccessMs = Date.now()
             this.storeHealth?.reportSuccess()
           },
-          onRedisChange: (condition) => this.redisChanged(condition),
+          onRedisChange: (condition) => this.push?.setRedisUsable(condition.state === 'up'),
           onDeadLetter: (entry) => this.tellFirstDeadLetter(entry),
           onApplied: (names) => this.push?.markApplied(names, this.worker?.epochs.life),
         })
-        this.redisCondition = this.worker.redisHealth.current
-        await this.worker.start()
+        await this.worker.start(signal)
       },
-      stop: async () => this.worker?.stop(this.config.drainTimeoutMs),
+      stop: () => this.drain(),
     }
+  }
+
+  /** Every lane at once, as they share one deadline. */
+  private drain(): Promise<void> {
+    this.draining ??= (async () => {
+      await Promise.all([this.push?.stop(), this.worker?.stop(this.config.drainTimeoutMs)])
+    })()
+    return this.draining
   }
 
   private storeHealthPart(): Part {
@@ -253,7 +285,7 @@ export class Daemon {
         })
         await this.push.start()
       },
-      stop: async () => this.push?.stop(),
+      stop: () => this.drain(),
     }
   }
 
@@ -296,10 +328,8 @@ export class Daemon {
     }
   }
 
-  private redisChanged(condition: RedisCondition): void {
-    this.redisCondition = condition
-    if (condition.state === 'down') this.supervisor.revive()
-    this.push?.setRedisUsable(condition.state === 'up')
+  private get redisCondition(): RedisCondition {
+    return this.worker?.redisHealth.current ?? this.bootCondition
   }
 
   /** Only the first of this process's life: the rest is in the log and in the status. */

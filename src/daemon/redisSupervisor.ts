@@ -1,8 +1,9 @@
 /**
  * Keeps the private Redis running while the daemon does; with a REDIS_URL there is nothing to keep.
  *
- * It is started or adopted at boot, looked after when the connection is lost, and ended by a clean stop. What
- * cannot mend itself (no redis-server on the PATH) ends the start; everything else is tried again.
+ * It is started or adopted at boot, looked after whenever a connection to it ends, and ended by a clean stop. What
+ * cannot mend itself (no redis-server on the PATH) ends the start; later nothing does: whatever is missing then was
+ * taken away, which is told once, and it is tried again.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from '../config.ts'
@@ -11,12 +12,15 @@ import type { Logger } from '../logger.ts'
 import { type PrivateRedis, startPrivateRedis } from '../queue/privateRedis.ts'
 
 const RETRY_MS = 500
+/** A server that ends as soon as it is used (its disk is full) is not started in a tight loop. */
+const MIN_LIFE_MS = 1_000
 
 export class RedisSupervisor {
   private readonly config: Config
   private readonly logger: Logger
   private readonly stopping = new AbortController()
   private privateRedis: PrivateRedis | undefined
+  private broughtUpAtMs = Number.NEGATIVE_INFINITY
   private reviving: Promise<void> | undefined
 
   constructor(config: Config, logger: Logger) {
@@ -24,33 +28,20 @@ export class RedisSupervisor {
     this.logger = logger
   }
 
-  /** @throws MEMSYNC_REDIS_MISSING, MEMSYNC_BAD_SETTING, MEMSYNC_INTERRUPTED */
-  async start(): Promise<void> {
+  /**
+   * @param signal ends the wait
+   * @throws MEMSYNC_REDIS_MISSING, MEMSYNC_BAD_SETTING, MEMSYNC_INTERRUPTED
+   */
+  async start(signal: AbortSignal): Promise<void> {
     if (this.config.redisUrl !== undefined) return
-    let told = false
-    while (this.privateRedis === undefined) {
-      try {
-        this.privateRedis = await startPrivateRedis({
-          dataDir: this.config.dataDir,
-          signal: this.stopping.signal,
-        })
-      } catch (thrown) {
-        const error = toMemsyncError(thrown, 'MEMSYNC_QUEUE_UNAVAILABLE')
-        if (error.class === 'permanent' || error.code === 'MEMSYNC_INTERRUPTED') throw error
-        if (!told)
-          this.logger.error({ code: error.code, reason: error.message }, 'the private redis does not start')
-        told = true
-        await this.pause()
-      }
-    }
-    const { pid, startedHere } = this.privateRedis
+    const { pid, startedHere } = await this.bringUp(signal, (error) => error.class !== 'permanent')
     this.logger.info({ redisPid: pid, adopted: !startedHere }, 'the private redis runs')
   }
 
-  /** To be called when the connection is lost: brings a dead server back. */
+  /** To be called whenever a connection to it ends or cannot be made: brings a dead server back. */
   revive(): void {
-    if (this.config.redisUrl !== undefined || this.stopping.signal.aborted) return
-    this.reviving ??= this.restart().finally(() => {
+    if (this.privateRedis === undefined || this.stopping.signal.aborted) return
+    this.reviving ??= this.bringBack().finally(() => {
       this.reviving = undefined
     })
   }
@@ -62,28 +53,43 @@ export class RedisSupervisor {
     await this.privateRedis?.stop()
   }
 
-  private async restart(): Promise<void> {
-    this.privateRedis = undefined
+  private async bringBack(): Promise<void> {
+    const { signal } = this.stopping
     try {
-      await this.start()
+      await pause(this.broughtUpAtMs + MIN_LIFE_MS - performance.now(), signal)
+      const { pid, startedHere } = await this.bringUp(signal, () => true)
+      this.logger.debug({ redisPid: pid, adopted: !startedHere }, 'the private redis runs again')
     } catch (thrown) {
-      const error = toMemsyncError(thrown, 'MEMSYNC_QUEUE_UNAVAILABLE')
-      if (error.code === 'MEMSYNC_INTERRUPTED') return
-      // It ran before, so whatever is missing now was taken away: the operator is told, and it is tried again.
-      this.logger.error(
-        { code: error.code, reason: error.message },
-        'the private redis cannot be brought back',
-      )
-      await this.pause().catch(() => undefined)
-      if (!this.stopping.signal.aborted) await this.restart()
+      if (toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED').code !== 'MEMSYNC_INTERRUPTED') throw thrown
     }
   }
 
-  private async pause(): Promise<void> {
-    try {
-      await sleep(RETRY_MS, undefined, { signal: this.stopping.signal })
-    } catch (cause) {
-      throw new MemsyncError('MEMSYNC_INTERRUPTED', 'stopped while the private Redis was starting', { cause })
+  /** Tries until it runs, or fails with an error that is not to be endured. */
+  private async bringUp(
+    signal: AbortSignal,
+    isEndured: (error: MemsyncError) => boolean,
+  ): Promise<PrivateRedis> {
+    for (let tries = 1; ; tries++) {
+      try {
+        this.privateRedis = await startPrivateRedis({ dataDir: this.config.dataDir, signal })
+        this.broughtUpAtMs = performance.now()
+        return this.privateRedis
+      } catch (thrown) {
+        const error = toMemsyncError(thrown, 'MEMSYNC_QUEUE_UNAVAILABLE')
+        if (error.code === 'MEMSYNC_INTERRUPTED' || !isEndured(error)) throw error
+        if (tries === 1) {
+          this.logger.error({ code: error.code, reason: error.message }, 'the private redis does not start')
+        }
+        await pause(RETRY_MS, signal)
+      }
     }
+  }
+}
+
+async function pause(delayMs: number, signal: AbortSignal): Promise<void> {
+  try {
+    await sleep(Math.max(0, delayMs), undefined, { signal })
+  } catch (cause) {
+    throw new MemsyncError('MEMSYNC_INTERRUPTED', 'stopped while the private Redis was starting', { cause })
   }
 }

@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis'
 import { MemsyncError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { waitUntilReady } from '../queue/connection.ts'
+import { classifyRedisError } from '../queue/redisErrors.ts'
 
 const FIRST_LOOK_MS = 2_000
 
@@ -21,9 +22,8 @@ export async function awaitRedis(connections: Redis[], logger: Logger, signal: A
       } catch (error) {
         if (!(error instanceof MemsyncError)) throw error
         if (!told && !signal.aborted) {
-          const cause = error.cause instanceof Error ? error.cause : undefined
-          const reason = (cause as NodeJS.ErrnoException | undefined)?.code ?? cause?.message.split(' ')[0]
-          logger.warn({ state: 'down', reason: reason ?? error.message }, 'redis is away')
+          const reason = classifyRedisError(error.cause)?.message ?? error.message
+          logger.warn({ state: 'down', reason }, 'redis is away')
           told = true
         }
       }

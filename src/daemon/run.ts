@@ -24,8 +24,8 @@ const NEXT_STEPS = `
   Ctrl-C stops it; what it took is kept.
 `
 
-/** Runs the daemon until it is told to stop; resolves with the process's exit code. */
-export async function runDaemon(config: Config): Promise<number> {
+/** Runs the daemon until it is told to stop, and ends the process. */
+export async function runDaemon(config: Config): Promise<never> {
   const onTerminal = process.stdout.isTTY === true
   const logger = await createLogger(config.logLevel, onTerminal)
   const daemon = new Daemon(config, logger)
@@ -43,8 +43,9 @@ export async function runDaemon(config: Config): Promise<number> {
   const onBug = (thrown: unknown) => {
     const error = toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
     const name = thrown instanceof Error ? thrown.name : typeof thrown
-    // A stranger's message may hold a value, its stack does so too; the place in the code is what matters.
-    const place = thrown instanceof Error ? thrown.stack?.split('\n').slice(1, 6).join('\n') : undefined
+    // A stranger's message may hold a value, and its stack begins with it; the place in the code is what matters.
+    const frames = thrown instanceof Error ? thrown.stack?.split('\n').filter(isFrame) : undefined
+    const place = frames?.slice(0, 5).join('\n')
     logger.fatal({ code: error.code, error: name, place }, 'unexpected error: stopping')
     stopAsked.resolve(1)
   }
@@ -55,9 +56,12 @@ export async function runDaemon(config: Config): Promise<number> {
   const inTime = await stopWithin(daemon, config.drainTimeoutMs + RELEASE_TIMEOUT_MS)
   listenNoMore()
   logger.info({ inTime }, 'stopped')
-  // What did not let go in time would keep the process alive.
-  if (!inTime) process.exit(exitCode)
-  return exitCode
+  // Not left to what still waits in some library: a daemon that says it stopped must be gone.
+  process.exit(exitCode)
+}
+
+function isFrame(line: string): boolean {
+  return /^ +at /.test(line)
 }
 
 /** Resolves only where the start failed, with the exit code. */
@@ -71,7 +75,7 @@ async function startAndTell(daemon: Daemon, logger: Logger, onTerminal: boolean)
       return error.code === 'MEMSYNC_BAD_SETTING' ? 2 : 1
     }
   }
-  if (onTerminal) process.stdout.write(`${NEXT_STEPS}\n`)
+  if (onTerminal && !daemon.isStopping) process.stdout.write(`${NEXT_STEPS}\n`)
   return new Promise(() => undefined)
 }
 

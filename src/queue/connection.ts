@@ -16,6 +16,7 @@ import { type PrivateRedis, privateRedisSocket, startPrivateRedis } from './priv
 const SOCKET_TIMEOUT_MS = 15_000
 const CONNECT_TIMEOUT_MS = 5_000
 const MAX_RECONNECT_DELAY_MS = 1_000
+const MIN_RELINK_MS = 1_500
 /** ioredis keeps the process alive for this long where the server hung up before the client did. */
 const DISCONNECT_TIMEOUT_MS = 100
 
@@ -54,10 +55,22 @@ export function connectRedis(endpoint: RedisEndpoint, role: 'producer' | 'worker
     enableOfflineQueue: role === 'worker',
     maxRetriesPerRequest: role === 'worker' ? null : 0,
     retryStrategy: (times: number) => Math.min(25 * 2 ** Math.min(times, 10), MAX_RECONNECT_DELAY_MS),
-    // A demoted primary answers READONLY for ever on the old link; 1 reconnects without a resend.
-    reconnectOnError: (error: Error) => (error.message.startsWith('READONLY') ? (1 as const) : false),
+    reconnectOnError: reconnectOnceInAWhile(),
   } satisfies RedisOptions
   return new Redis(endpoint.kind === 'socket' ? endpoint.path : endpoint.url, options)
+}
+
+/**
+ * A demoted primary answers READONLY for ever on the old link, so a new one is made, without a resend (1). Now and
+ * then only: where the new link leads to a replica too, each command would cost a connection.
+ */
+function reconnectOnceInAWhile(): (error: Error) => 1 | false {
+  let lastAt = Number.NEGATIVE_INFINITY
+  return (error) => {
+    if (!error.message.startsWith('READONLY') || performance.now() - lastAt < MIN_RELINK_MS) return false
+    lastAt = performance.now()
+    return 1
+  }
 }
 
 /**

@@ -24,19 +24,25 @@ interface Submission {
   reject: (error: MemsyncError) => void
 }
 
+export interface GroupCommitListeners {
+  /** These memories have a new newest version; told after each commit. */
+  onApplied: (names: MemoryName[]) => void
+  /** Redis refused what a commit needs of it; told at each try. */
+  onRedisError: (error: Error) => void
+}
+
 export class GroupCommit {
   private readonly store: Store
   private readonly epochs: EpochTracker
-  private readonly onApplied: (names: MemoryName[]) => void
+  private readonly listeners: GroupCommitListeners
   private pending: Submission[] = []
   private readonly underway = new Set<Promise<void>>()
   private readonly stopping = new AbortController()
 
-  /** @param onApplied told after each commit which memories have a new newest version */
-  constructor(store: Store, epochs: EpochTracker, onApplied: (names: MemoryName[]) => void) {
+  constructor(store: Store, epochs: EpochTracker, listeners: GroupCommitListeners) {
     this.store = store
     this.epochs = epochs
-    this.onApplied = onApplied
+    this.listeners = listeners
   }
 
   /**
@@ -55,7 +61,7 @@ export class GroupCommit {
     return promise
   }
 
-  /** Gives up waiting for a Redis that refuses; what is being written is finished. */
+  /** Gives up waiting for a Redis that refuses or does not answer; what is being written is finished. */
   async close(): Promise<void> {
     this.stopping.abort()
     while (this.underway.size > 0) await Promise.all(this.underway)
@@ -71,7 +77,9 @@ export class GroupCommit {
   }
 
   private async round(): Promise<void> {
-    const checked = await this.checkEpoch()
+    const checked = await this.checkEpoch().catch((thrown) =>
+      toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED'),
+    )
     const covered = this.pending
     this.pending = []
     if (checked instanceof MemsyncError) {
@@ -88,25 +96,35 @@ export class GroupCommit {
     }
   }
 
-  /** Redis refusing writes is an outage of the queue, not of a job: the writes wait here until it takes them. */
-  private async checkEpoch(): Promise<{ life: Life; record: EpochRecord } | MemsyncError> {
+  /**
+   * The life of the queue now. Redis being away or refusing writes is an outage of the queue, not of a job: this
+   * waits until it is over.
+   * @throws MEMSYNC_INTERRUPTED, MEMSYNC_STORE_UNAVAILABLE
+   */
+  async checkEpoch(): Promise<{ life: Life; record: EpochRecord }> {
     for (;;) {
       try {
-        return await this.epochs.check()
+        return await this.unlessStopped(this.epochs.check())
       } catch (error) {
-        if (error instanceof MemsyncError) return error
-        const classified = classifyRedisError(error)
-        if (!classified) return toMemsyncError(error, 'MEMSYNC_HANDLER_FAILED')
-        if (this.stopping.signal.aborted) {
-          return new MemsyncError('MEMSYNC_INTERRUPTED', 'stopping while Redis takes no writes', {
-            cause: error,
-          })
-        }
-        await sleep(REDIS_REFUSAL_RETRY_MS, undefined, { signal: this.stopping.signal }).catch(
-          // Only an abort ends this sleep early, and the loop looks at it next.
-          () => undefined,
-        )
+        if (error instanceof MemsyncError || !classifyRedisError(error)) throw error
+        this.listeners.onRedisError(error as Error)
+        await this.unlessStopped(sleep(REDIS_REFUSAL_RETRY_MS))
       }
+    }
+  }
+
+  /** What Redis is asked may never be answered: a connection that ends while Redis is away forgets it. */
+  private async unlessStopped<T>(exchange: Promise<T>): Promise<T> {
+    const { promise, resolve, reject } = Promise.withResolvers<T>()
+    exchange.then(resolve, reject)
+    const interrupt = () => reject(new MemsyncError('MEMSYNC_INTERRUPTED', 'stopping before Redis answered'))
+    const { signal } = this.stopping
+    signal.addEventListener('abort', interrupt, { once: true })
+    if (signal.aborted) interrupt()
+    try {
+      return await promise
+    } finally {
+      signal.removeEventListener('abort', interrupt)
     }
   }
 
@@ -114,12 +132,10 @@ export class GroupCommit {
     const writes: Write[] = []
     const writers: Submission[] = []
     for (const submission of batch) {
-      const { job, arrivedUnder } = submission
-      const version =
-        arrivedUnder?.token === life.token
-          ? versionOf(job, life)
-          : await this.epochs.versionAt(job, arrivedUnder, life)
-      if (version === undefined) {
+      const version = await this.versionOf(submission, life)
+      if (version instanceof MemsyncError) {
+        submission.reject(version)
+      } else if (version === undefined) {
         submission.reject(
           new MemsyncError('MEMSYNC_UNKNOWN_JOB', 'the job id was chosen by its producer: set no job id'),
         )
@@ -131,11 +147,23 @@ export class GroupCommit {
     await this.apply(writes, writers, record)
   }
 
+  private async versionOf(
+    { job, arrivedUnder }: Submission,
+    life: Life,
+  ): Promise<Version | MemsyncError | undefined> {
+    if (arrivedUnder?.token === life.token) return versionOf(job, life)
+    try {
+      return await this.unlessStopped(this.epochs.versionAt(job, arrivedUnder, life))
+    } catch (thrown) {
+      return classifyRedisError(thrown) ?? toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
+    }
+  }
+
   private async apply(writes: Write[], writers: Submission[], record: EpochRecord): Promise<void> {
     try {
       const outcomes = await this.store.apply(writes, record)
       // Before the jobs are told: whoever waits for one may rely on the memory being marked.
-      this.onApplied(writes.filter((_, position) => outcomes[position]?.outcome === 'applied'))
+      this.listeners.onApplied(writes.filter((_, position) => outcomes[position]?.outcome === 'applied'))
       for (const [position, submission] of writers.entries()) {
         const outcome = outcomes[position]
         const version = writes[position]?.version
@@ -143,7 +171,7 @@ export class GroupCommit {
         else submission.reject(new MemsyncError('MEMSYNC_HANDLER_FAILED', 'the store gave no outcome'))
       }
     } catch (thrown) {
-      const error = toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
+      const error = storeFailure(thrown)
       if (error.class === 'outage' || writers.length === 1) {
         for (const submission of writers) submission.reject(error)
         return
@@ -154,4 +182,11 @@ export class GroupCommit {
       }
     }
   }
+}
+
+/** A store that is damaged is no reason of any one write: it is waited for like one that is away. */
+function storeFailure(thrown: unknown): MemsyncError {
+  const error = toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
+  if (error.code !== 'MEMSYNC_STORE_CORRUPT') return error
+  return new MemsyncError(error.code, error.message, { class: 'outage', cause: error.cause })
 }

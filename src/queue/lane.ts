@@ -5,12 +5,13 @@
  * It knows nothing of what the jobs do. Concurrency 0 means that nothing is fetched: the gate is shut, or Redis
  * refuses writes, where BullMQ's worker would otherwise spin.
  */
-import { DelayedError, type Job, Queue, UnrecoverableError, Worker } from 'bullmq'
+import { DelayedError, type Job, Queue, UnrecoverableError } from 'bullmq'
 import type { Redis } from 'ioredis'
-import { type MemsyncError, toMemsyncError } from '../errors.ts'
+import { MemsyncError, toMemsyncError } from '../errors.ts'
 import { DEFAULT_ATTEMPTS } from '../jobs/index.ts'
 import type { Logger } from '../logger.ts'
 import { formatFailedReason, nextFailureNote, type Stage } from './failure.ts'
+import { JobFailure, LaneWorker } from './laneWorker.ts'
 import { decideFailure } from './outcome.ts'
 import { computeRetryDelayMs } from './retryPolicy.ts'
 
@@ -60,7 +61,7 @@ export interface LaneOptions {
 export class Lane {
   readonly queue: Queue
   private readonly options: LaneOptions
-  private worker: Worker | undefined
+  private worker: LaneWorker | undefined
   private concurrency: number
   private readonly stopping = new AbortController()
   private finished = 0
@@ -105,7 +106,8 @@ export class Lane {
       worker.pause(true).catch(this.options.onWorkerError)
     } else {
       worker.concurrency = concurrency
-      if (worker.isPaused()) worker.resume().catch(this.options.onWorkerError)
+      // Not running though not paused: it was made while nothing was to be fetched.
+      if (worker.isPaused() || !worker.isRunning()) worker.resume().catch(this.options.onWorkerError)
     }
   }
 
@@ -125,21 +127,23 @@ export class Lane {
     const worker = this.worker
     this.worker = undefined
     if (worker) {
+      // Ends the stalled check too, which a close alone lets wait for its next turn.
+      await worker.pause(true)
       const closed = worker.close().catch(this.options.onWorkerError)
       if (!(await settlesWithin(closed, drainTimeoutMs))) {
         this.stopping.abort()
         worker.cancelAllJobs()
         await settlesWithin(closed, 500)
-        worker.disconnect().catch(this.options.onWorkerError)
+        worker.abandon().catch(this.options.onWorkerError)
       }
     }
     this.stopping.abort()
     await settlesWithin(this.queue.close().catch(this.options.onWorkerError), 500)
   }
 
-  private createWorker(): Worker {
+  private createWorker(): LaneWorker {
     const { queueName, queuePrefix, redis, onWorkerError } = this.options
-    const worker = new Worker(queueName, (job, token, signal) => this.run(job, token, signal), {
+    const worker = new LaneWorker(queueName, (job, token, signal) => this.run(job, token, signal), {
       connection: redis,
       prefix: queuePrefix,
       concurrency: Math.max(1, this.concurrency),
@@ -156,7 +160,7 @@ export class Lane {
             {
               attempt,
               backoffMs: backoffOf(job),
-              retryAfterMs: (error as Partial<MemsyncError>)?.retryAfterMs,
+              retryAfterMs: (error as Partial<JobFailure> | undefined)?.retryAfterMs,
             },
             Math.random,
           ),
@@ -184,10 +188,12 @@ export class Lane {
       token,
       attempt: job.attemptsMade + 1,
     }
+    const stopped = signal ?? this.stopping.signal
     try {
-      return await this.options.process(laneJob, signal ?? this.stopping.signal)
+      return await this.options.process(laneJob, stopped)
     } catch (thrown) {
-      return await this.fail(job, token, toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED'))
+      const error = toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
+      return await this.fail(job, token, stopped.aborted ? interrupted(error) : error)
     }
   }
 
@@ -214,12 +220,18 @@ export class Lane {
   }
 }
 
+/** Whatever a handler makes of being aborted is not the job's fault. */
+function interrupted(error: MemsyncError): MemsyncError {
+  if (error.class === 'permanent') return error
+  return new MemsyncError('MEMSYNC_INTERRUPTED', 'the process is stopping', { cause: error })
+}
+
 /** What is thrown at BullMQ: it keeps message and stack, and the retry delay reads `retryAfterMs`. */
-function failureFor(error: MemsyncError): Error {
-  const failure: Error & { retryAfterMs?: number } = new Error(formatFailedReason(error), { cause: error })
+function failureFor(error: MemsyncError): JobFailure {
+  const { retryAfterMs } = error
+  const failure = new JobFailure(formatFailedReason(error), { cause: error, retryAfterMs })
   const stack = error.cause instanceof Error ? error.cause.stack : error.stack
   if (stack) failure.stack = stack.slice(0, 4000)
-  if (error.retryAfterMs !== undefined) failure.retryAfterMs = error.retryAfterMs
   return failure
 }
 

@@ -3,6 +3,10 @@
  *
  *   up ──link lost──▶ down ──link back──▶ up
  *   up ──a write is refused──▶ refusing ──a write is taken──▶ up
+ *   refusing ──Redis cannot be reached──▶ down ──reached, a write is refused──▶ refusing
+ *
+ * A link that ends while Redis refuses is no change by itself: connections are made anew then, as a failover may
+ * have left them on the wrong server.
  *
  * `refusing` (READONLY, OOM, MISCONF, NOPERM ...) matters because BullMQ's worker retries such an answer at
  * once, thousands of times a second; whoever listens takes the workers off until it is over.
@@ -46,7 +50,7 @@ export class RedisHealth {
     }
     redis.on('ready', this.onReady)
     redis.on('close', this.onClose)
-    redis.on('error', this.report)
+    redis.on('error', this.onConnectionError)
   }
 
   get current(): RedisCondition {
@@ -58,10 +62,15 @@ export class RedisHealth {
     const classified = classifyRedisError(error)
     if (!classified) return
     this.lastError = classified
-    if (classified.code === 'MEMSYNC_QUEUE_REFUSED' && this.redis.status === 'ready') {
+    if (classified.code === 'MEMSYNC_QUEUE_REFUSED' && this.isReached) {
       this.change('refusing', classified.message)
       this.scheduleProbe()
     }
+  }
+
+  /** Ready, or made anew because of a refusal, which is reported while that goes on. */
+  private get isReached(): boolean {
+    return this.redis.status === 'ready' || this.condition.state !== 'down'
   }
 
   stop(): void {
@@ -77,7 +86,18 @@ export class RedisHealth {
     void this.probe()
   }
 
+  private readonly onConnectionError = (error: Error): void => {
+    this.report(error)
+    if (this.condition.state === 'refusing' && this.redis.status !== 'ready') this.becomeDown()
+    // A person who looks is told the newest reason; the log has the first.
+    if (this.condition.state === 'down') this.condition.reason = this.lastError?.message
+  }
+
   private readonly onClose = (): void => {
+    if (this.condition.state !== 'refusing') this.becomeDown()
+  }
+
+  private becomeDown(): void {
     this.change('down', this.lastError?.message ?? 'the connection was lost')
   }
 

@@ -61,7 +61,10 @@ export class SyncWorker {
     this.options = options
     this.gateConcurrency = config.concurrency
     this.epochs = new EpochTracker(redis, options.store, config.queuePrefix, options.sequenceQueueName)
-    this.groupCommit = new GroupCommit(options.store, this.epochs, (names) => options.onApplied?.(names))
+    this.groupCommit = new GroupCommit(options.store, this.epochs, {
+      onApplied: (names) => options.onApplied?.(names),
+      onRedisError: (error) => this.redisHealth.report(error),
+    })
     this.redisHealth = new RedisHealth(redis, config.queuePrefix, (now, before) =>
       this.redisChanged(now, before),
     )
@@ -91,9 +94,22 @@ export class SyncWorker {
     })
   }
 
-  /** Resolves once jobs are being fetched. Redis must be reachable. */
-  async start(): Promise<void> {
-    await this.epochs.check()
+  /**
+   * Resolves once jobs are being fetched; waits while Redis is away or refuses writes.
+   * @param signal ends the wait; nothing is left running then
+   * @throws MEMSYNC_INTERRUPTED, MEMSYNC_STORE_UNAVAILABLE
+   */
+  async start(signal?: AbortSignal): Promise<void> {
+    const giveUp = () => void this.groupCommit.close()
+    signal?.addEventListener('abort', giveUp, { once: true })
+    try {
+      await this.groupCommit.checkEpoch()
+    } catch (error) {
+      await this.stop(0)
+      throw error
+    } finally {
+      signal?.removeEventListener('abort', giveUp)
+    }
     this.lane.start()
     if (this.options.collectDeadLetters) this.deadLetterSweep.start()
   }
