@@ -6,10 +6,16 @@
  * counter: `memsync` (the mark: epoch, token, boundary) and `memsync:batch` (a counter raised before each commit
  * and recorded by the store with it).
  *
- *   mark gone or foreign          flushed, obliterated or replaced   -> new epoch, all jobs belong to it
+ *   mark of a later epoch         begun by another process, or with  -> adopt it
+ *                                 a past of its own
+ *   mark gone, or of another      flushed, obliterated or replaced   -> new epoch, all jobs belong to it
+ *   life that is not later
  *   mark known, counter behind    Redis came back with lost writes   -> new epoch; jobs accepted before this
  *                                 Redis process started keep the epoch they had
- *   mark newer, known to store    another process began it           -> adopt it
+ *
+ * A life begins in Redis, by compare-and-set, so that of several processes that see the same need only one begins
+ * it, and the others find its mark. Nobody commits under a life that the store has not recorded: seen later, an
+ * older mark is therefore always a loss.
  *
  * Which life a job in hand belongs to: every job is fetched on the same connection as the check, whose answers
  * keep their order. So a job that arrived while mark M was the last one seen, and is committed with M still
@@ -138,11 +144,14 @@ export class EpochTracker {
         this.current = life
         return { life, record: { epoch: life.epoch, token: life.token, batch } }
       }
+      // Read after the mark: a life that was begun upon a recorded one is then later than what is read here.
       const recorded = await this.store.readEpoch()
-      const adopted = life !== undefined && !isLifeOf(life, before) && isLifeOf(life, recorded)
-      if (!adopted) {
-        const sameLife = life !== undefined && isLifeOf(life, recorded)
-        await this.begin(metaKey, mark, recorded, sameLife ? await this.startedAtMs() : 0)
+      if (life && life.epoch > recorded.epoch) {
+        await this.store.apply([], { epoch: life.epoch, token: life.token, batch: 0 })
+      } else if (!life || !isLifeOf(life, recorded)) {
+        await this.begin(metaKey, mark, recorded, 0)
+      } else if (isLifeOf(life, before)) {
+        await this.begin(metaKey, mark, recorded, await this.startedAtMs())
       }
     }
   }
@@ -170,8 +179,6 @@ export class EpochTracker {
       boundaryMs,
       epochBefore: parseLife(mark)?.epoch ?? recorded.epoch,
     }
-    // The store knows the token before Redis does: a mark the store does not know is then always foreign.
-    await this.store.apply([], { epoch: next.epoch, token: next.token, batch: 0 })
     await this.redis.eval(REPLACE_MARK, 1, metaKey, mark ?? '', formatLife(next))
   }
 

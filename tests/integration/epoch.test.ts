@@ -1,0 +1,129 @@
+/** Invariant 3, its foundation: every process agrees on the life of the queue, and none sees a new one that is none. */
+import { afterEach, describe, expect, it } from 'vitest'
+import { openStore } from '../../src/infrastructure/memory/index.ts'
+import { SYNC_QUEUE } from '../../src/jobs/index.ts'
+import { connectRedis, redisEndpoint, waitUntilReady } from '../../src/queue/connection.ts'
+import { EpochTracker } from '../../src/queue/epoch.ts'
+import { BUILT_IN_HANDLERS } from '../../src/queue/index.ts'
+import { type Machine, startMachine } from '../support/machine.ts'
+import { keysOf } from '../support/producer.ts'
+import { waitFor } from '../support/waitFor.ts'
+
+const PROCESSES = 4
+
+let machine: Machine
+const cleanUps: (() => unknown)[] = []
+afterEach(async () => {
+  for (const cleanUp of cleanUps.splice(0)) await cleanUp()
+  await machine.close()
+})
+
+/** As a process of its own would have it: its own connection, its own handle on the store. */
+async function processOf() {
+  const store = await openStore(machine.config)
+  const redis = connectRedis(redisEndpoint(machine.config), 'worker')
+  redis.on('error', () => undefined)
+  await waitUntilReady(redis, 5000)
+  cleanUps.push(
+    () => redis.disconnect(),
+    () => store.close(),
+  )
+  const epochs = new EpochTracker(redis, store, machine.config.queuePrefix, SYNC_QUEUE)
+  /** Checks and commits, as each transaction does; resolves with the epochs it committed under. */
+  const commit = async (times: number) => {
+    const seen: number[] = []
+    for (let time = 0; time < times; time++) {
+      const { life, record } = await epochs.check()
+      await store.apply([], record)
+      seen.push(life.epoch)
+    }
+    return seen
+  }
+  return { store, commit }
+}
+
+async function processes() {
+  const all = await Promise.all(Array.from({ length: PROCESSES }, processOf))
+  return async (times: number) => new Set((await Promise.all(all.map(({ commit }) => commit(times)))).flat())
+}
+
+describe('processes that share a Redis and a store', () => {
+  it('begin one life together, and nothing but a loss ends it', async () => {
+    machine = await startMachine()
+    const commitAll = await processes()
+    expect(await commitAll(250)).toEqual(new Set([1]))
+  })
+
+  it('agree on the next life after each flush, though all see the need at once', async () => {
+    machine = await startMachine()
+    const commitAll = await processes()
+    expect(await commitAll(2)).toEqual(new Set([1]))
+    for (let epoch = 2; epoch <= 20; epoch++) {
+      await machine.redis.flushall()
+      expect(await commitAll(3)).toEqual(new Set([epoch]))
+    }
+  })
+
+  it('keep the last writer the winner on hot keys, each on its own handle of the store', async () => {
+    machine = await startMachine()
+    const stores = await Promise.all([processOf(), processOf()])
+    const workers = await Promise.all(stores.map(({ store }) => machine.startWorker({ store })))
+    const keys = keysOf('k', 10)
+    for (let round = 0; round < 200; round++) {
+      await machine.queue.addBulk(
+        keys.map((key) => ({ name: 'MEMORY_SYNC', data: { key, value: round }, opts: { attempts: 1 } })),
+      )
+    }
+    await machine.drained()
+    for (const key of keys) expect((await machine.store.find(key))?.value).toBe(199)
+    const totals = await machine.store.totals()
+    expect(totals.synced + totals.superseded).toBe(2000)
+    for (const worker of workers) expect(worker.lane.finishedCount).toBeGreaterThan(0)
+    expect((await machine.store.readEpoch()).epoch).toBe(1)
+  })
+})
+
+describe('a flush while a job is in hand', () => {
+  it.each(['before', 'after'])(
+    'its write never beats one accepted since (that is applied %s it)',
+    async (order) => {
+      machine = await startMachine()
+      const inHand = Promise.withResolvers<void>()
+      const released = Promise.withResolvers<void>()
+      const committed = Promise.withResolvers<string>()
+      await machine.startWorker({
+        handlers: {
+          ...BUILT_IN_HANDLERS,
+          MEMORY_SYNC: async (payload, context) => {
+            if (payload.value !== 'of the old life') return BUILT_IN_HANDLERS.MEMORY_SYNC(payload, context)
+            inHand.resolve()
+            await released.promise
+            const result = await BUILT_IN_HANDLERS.MEMORY_SYNC(payload, context)
+            committed.resolve('superseded' in result ? 'superseded' : 'applied')
+            return result
+          },
+        },
+      })
+      // Later in the old life than the first id of the new one.
+      await machine.queue.addBulk(
+        keysOf('other', 5).map((key) => ({ name: 'MEMORY_SYNC', data: { key, value: 1 } })),
+      )
+      await machine.queue.add('MEMORY_SYNC', { key: 'k', value: 'of the old life' })
+      await inHand.promise
+      await machine.redis.flushall()
+      if (order === 'after') {
+        released.resolve()
+        expect(await committed.promise).toBe('applied')
+      }
+      await machine.queue.add('MEMORY_SYNC', { key: 'k', value: 'of the new life' })
+      const value = async () => (await machine.store.find('k'))?.value
+      await waitFor('the new write is applied', async () => (await value()) === 'of the new life')
+      if (order === 'before') {
+        released.resolve()
+        expect(await committed.promise).toBe('superseded')
+      }
+      expect(await value()).toBe('of the new life')
+      expect((await machine.store.find('k'))?.version).toMatchObject({ epoch: 2, sequence: 1 })
+    },
+  )
+})
