@@ -17,6 +17,11 @@
  * it, and the others find its mark. Nobody commits under a life that the store has not recorded: seen later, an
  * older mark is therefore always a loss.
  *
+ * Not every commit needs a check. Ids of one life only grow, and those of a new one begin at 1: so jobs whose ids
+ * are above all seen before show by themselves that their life goes on. `vouches` takes that for an answer for a
+ * few milliseconds at a time, in a life that is old enough not to be overtaken meanwhile, and never across a lost
+ * connection.
+ *
  * Which life a job in hand belongs to: every job is fetched on the same connection as the check, whose answers
  * keep their order. So a job that arrived while mark M was the last one seen, and is committed with M still
  * there, was accepted under M. If the mark changed in between, the job belongs to the new life only if Redis
@@ -30,6 +35,11 @@ import { parseVersion, type Version } from '../jobs/version.ts'
 
 /** How far the end of a connection may lie from the start of the next Redis to be its cause. */
 const RESTART_SLACK_MS = 5_000
+
+/** How long growing ids stand in for a check. */
+const VOUCH_MS = 25
+/** More ids than Redis hands out in that time, so that a new life cannot have grown past an old one unseen. */
+const VOUCH_FROM_SEQUENCE = 1_000
 
 /** One life of the queue, as its mark says. */
 export interface Life {
@@ -113,6 +123,9 @@ export class EpochTracker {
   private readonly keyPrefix: string
   private current: Life | undefined
   private lostAtMs = 0
+  /** The highest id committed in the current life. */
+  private highest = 0
+  private vouchedUntilMs = 0
 
   /** @param redis the very connection the worker fetches on */
   constructor(redis: Redis, store: Store, queuePrefix: string, queueName: string) {
@@ -121,6 +134,7 @@ export class EpochTracker {
     this.keyPrefix = `${queuePrefix}:${queueName}:`
     redis.on('close', () => {
       this.lostAtMs = Date.now()
+      this.vouchedUntilMs = 0
     })
   }
 
@@ -129,7 +143,19 @@ export class EpochTracker {
     return this.current
   }
 
-  /** The life now, and the record to commit with. To be called once per commit, and before the first fetch. */
+  /** Whether these jobs show by themselves, and soon enough after a check, that they belong to `life`. */
+  vouches(arrivals: readonly { job: JobIdentity; arrivedUnder: Life | undefined }[]): boolean {
+    const highestBefore = this.highest
+    let grows = highestBefore >= VOUCH_FROM_SEQUENCE && performance.now() < this.vouchedUntilMs
+    for (const { job, arrivedUnder } of arrivals) {
+      const sequence = Number(job.id)
+      if (!(sequence > highestBefore) || arrivedUnder?.token !== this.current?.token) grows = false
+      if (sequence > this.highest) this.highest = sequence
+    }
+    return grows
+  }
+
+  /** The life now, and the record to commit with. To be called before the first fetch, and as `vouches` says. */
   async check(): Promise<{ life: Life; record: EpochRecord }> {
     const metaKey = `${this.keyPrefix}meta`
     for (;;) {
@@ -141,7 +167,9 @@ export class EpochTracker {
       ])
       const life = parseLife(mark)
       if (life && isLifeOf(life, before) && batch > before.batch) {
+        if (this.current?.token !== life.token) this.highest = 0
         this.current = life
+        this.vouchedUntilMs = performance.now() + VOUCH_MS
         return { life, record: { epoch: life.epoch, token: life.token, batch } }
       }
       // Read after the mark: a life that was begun upon a recorded one is then later than what is read here.
