@@ -13,6 +13,7 @@ import type { Config } from '../config.ts'
 import { MemsyncError, toMemsyncError } from '../errors.ts'
 import { openStore } from '../infrastructure/memory/index.ts'
 import type { Store } from '../infrastructure/memory/port.ts'
+import { openConfiguredRemote } from '../infrastructure/remote/configured.ts'
 import type { Remote } from '../infrastructure/remote/port.ts'
 import { DEAD_LETTER_QUEUE, isJobName, PUSH_QUEUE, SYNC_QUEUE } from '../jobs/index.ts'
 import type { Logger } from '../logger.ts'
@@ -29,7 +30,7 @@ import { controlSocket } from './controlClient.ts'
 import { Lifecycle, type Part } from './lifecycle.ts'
 import { Notifier } from './notifier.ts'
 import { acquireProcessLock, instanceLockPath, type ProcessLock } from './processLock.ts'
-import { openConfiguredRemote, PushService } from './pushService.ts'
+import { PushService } from './pushService.ts'
 import { RedisSupervisor } from './redisSupervisor.ts'
 import { awaitRedis } from './redisWait.ts'
 import { composeStatus, NO_REMOTE, type ObservedQueues, readQueueFigures, type Status } from './status.ts'
@@ -191,26 +192,25 @@ export class Daemon {
         this.redis = redis
         this.pushRedis = this.remote && connectRedis(this.endpoint, 'worker')
         this.pushRedis?.on('error', () => undefined)
-        this.producer = {
-          redis: producerRedis,
-          queues: { sync: open(SYNC_QUEUE), push: open(PUSH_QUEUE), deadLetters: open(DEAD_LETTER_QUEUE) },
-        }
         const connections = [redis, producerRedis, ...(this.pushRedis ? [this.pushRedis] : [])]
         try {
           await awaitRedis(connections, this.logger, signal)
         } catch (error) {
-          this.disconnect()
+          for (const connection of connections) connection.disconnect()
           throw error
         }
+        // Only now: BullMQ takes a first connect that fails for the last word.
+        this.producer = {
+          redis: producerRedis,
+          queues: { sync: open(SYNC_QUEUE), push: open(PUSH_QUEUE), deadLetters: open(DEAD_LETTER_QUEUE) },
+        }
       },
-      stop: async () => this.disconnect(),
+      stop: async () => {
+        this.redis?.disconnect()
+        this.pushRedis?.disconnect()
+        this.producer?.redis.disconnect()
+      },
     }
-  }
-
-  private disconnect(): void {
-    this.redis?.disconnect()
-    this.pushRedis?.disconnect()
-    this.producer?.redis.disconnect()
   }
 
   private workerPart(): Part {
@@ -345,8 +345,11 @@ export class Daemon {
         return { status: await this.status() }
       case 'enqueue':
         return { ...(await this.enqueue(request)) }
+      case 'sweep-push':
+        this.push?.worker.requestSweep()
+        return {}
       default:
-        throw new MemsyncError('MEMSYNC_BAD_USAGE', 'op: must be status or enqueue')
+        throw new MemsyncError('MEMSYNC_BAD_USAGE', 'op: must be status, enqueue or sweep-push')
     }
   }
 

@@ -6,48 +6,17 @@
  */
 import type { Redis } from 'ioredis'
 import type { Config } from '../config.ts'
-import { MemsyncError } from '../errors.ts'
 import type { Transition } from '../health/gate.ts'
 import { Monitor } from '../health/monitor.ts'
 import type { MemoryName, Store } from '../infrastructure/memory/port.ts'
-import { openRemote } from '../infrastructure/remote/index.ts'
-import type { Remote, RemoteKind } from '../infrastructure/remote/port.ts'
+import { remoteIdentity } from '../infrastructure/remote/configured.ts'
+import type { Remote } from '../infrastructure/remote/port.ts'
 import type { Logger } from '../logger.ts'
 import type { DeadLetter } from '../queue/deadLetters.ts'
 import type { Life } from '../queue/epoch.ts'
 import { PushWorker } from '../queue/pushWorker.ts'
 import type { Notifier } from './notifier.ts'
 import type { GateState, Status } from './status.ts'
-
-const PLATFORM_URL = 'https://api.mem0.ai'
-
-/**
- * The remote that the settings name, or undefined where they name none.
- * @throws MEMSYNC_BAD_SETTING
- */
-export function openConfiguredRemote(config: Config): Remote | undefined {
-  if (config.remoteKind === 'none') return undefined
-  return openRemote(config.remoteKind, {
-    url: remoteUrl(config.remoteKind, config.remoteUrl),
-    key: config.remoteKey,
-    probePath: config.remoteProbePath,
-    callTimeoutMs: config.pushTimeoutMs,
-  })
-}
-
-function remoteUrl(kind: RemoteKind, url: string | undefined): string {
-  if (url !== undefined) return url
-  if (kind === 'mem0-platform') return PLATFORM_URL
-  throw new MemsyncError(
-    'MEMSYNC_BAD_SETTING',
-    `MEMSYNC_REMOTE_URL: missing, and MEMSYNC_REMOTE_KIND=${kind} needs it`,
-  )
-}
-
-/** What the push receipts are tied to: another server, or another kind, knows nothing of them. */
-export function remoteIdentity(config: Pick<Config, 'remoteKind' | 'remoteUrl'>): string {
-  return config.remoteKind === 'none' ? '' : `${config.remoteKind} ${config.remoteUrl ?? PLATFORM_URL}`
-}
 
 export interface PushServiceOptions {
   config: Config

@@ -46,7 +46,9 @@ export class PushWorker {
   private readonly marked = new Map<string, MemoryName>()
   private marking: Promise<void> | undefined
   private sweeping: Promise<void> | undefined
+  private sweepWanted = false
   private sweepTimer: NodeJS.Timeout | undefined
+  private toldSuperseded = false
   private stopped = false
 
   constructor(options: PushWorkerOptions) {
@@ -101,10 +103,21 @@ export class PushWorker {
     })
   }
 
-  /** Looks for memories without a receipt of their newest version and marks them; one look at a time. */
+  /**
+   * Looks for memories without a receipt of their newest version and marks them; one look at a time, and another
+   * one after it for whoever asked meanwhile.
+   */
   requestSweep(): void {
-    this.sweeping ??= this.sweep().finally(() => {
+    if (this.stopped) return
+    if (this.sweeping !== undefined) {
+      this.sweepWanted = true
+      return
+    }
+    this.sweeping = this.sweep().finally(() => {
       this.sweeping = undefined
+      if (!this.sweepWanted) return
+      this.sweepWanted = false
+      this.requestSweep()
     })
   }
 
@@ -123,7 +136,17 @@ export class PushWorker {
       { jobId: job.id, ...result, durationMs: Math.round(performance.now() - startedAt) },
       'push finished',
     )
+    if (result.outcome === 'superseded') this.tellSuperseded()
     return { status: 'success', outcome: result.outcome }
+  }
+
+  /** Once: where a data folder was lost, it is true of every memory that the remote held before. */
+  private tellSuperseded(): void {
+    if (this.toldSuperseded) return
+    this.toldSuperseded = true
+    this.options.logger.warn(
+      'the remote holds a newer version than this machine ever wrote, and was left alone; `memsync verify` shows where',
+    )
   }
 
   private async flushMarks(): Promise<void> {
