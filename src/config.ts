@@ -230,7 +230,7 @@ export interface Config {
   workerPayload: string | undefined
 }
 
-export type SettingSource = 'flag' | 'environment' | 'file' | 'default' | 'unset'
+type SettingSource = 'flag' | 'environment' | 'file' | 'default' | 'unset'
 
 interface LoadedConfig {
   config: Config

@@ -44,9 +44,12 @@ async function atDesk<T>(context: CommandContext, work: (desk: DeadLetterDesk) =
 export async function list(context: CommandContext, flags: FilterFlags): Promise<number> {
   const filter = parseFilter(flags)
   return atDesk(context, async (desk) => {
+    let shown = 0
     for await (const entry of desk.deadLetters.list(filter)) {
       await (context.json ? printJson(entry) : print(listLine(entry)))
+      shown++
     }
+    if (shown === 0 && !context.json) process.stderr.write('there are no such dead letters\n')
     return 0
   })
 }

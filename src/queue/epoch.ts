@@ -10,8 +10,8 @@
  *                                 a past of its own
  *   mark gone, or of another      flushed, obliterated or replaced   -> new epoch, all jobs belong to it
  *   life that is not later
- *   mark known, counter behind    Redis came back with lost writes   -> new epoch; jobs accepted before this
- *                                 Redis process started keep the epoch they had
+ *   mark known, counter or ids    Redis came back with lost writes   -> new epoch; jobs accepted before this
+ *   behind                                                              Redis process started keep the epoch they had
  *
  * A life begins in Redis, by compare-and-set, so that of several processes that see the same need only one begins
  * it, and the others find its mark. Nobody commits under a life that the store has not recorded: seen later, an
@@ -38,8 +38,11 @@ const RESTART_SLACK_MS = 5_000
 
 /** How long growing ids stand in for a check. */
 const VOUCH_MS = 25
-/** More ids than Redis hands out in that time, so that a new life cannot have grown past an old one unseen. */
-const VOUCH_FROM_SEQUENCE = 1_000
+/**
+ * More ids than Redis can hand out in that time (an add costs it some 20 microseconds, so 1,200 here), so that a new
+ * life cannot have grown past an old one unseen.
+ */
+const VOUCH_FROM_SEQUENCE = 5_000
 
 /** One life of the queue, as its mark says. */
 export interface Life {
@@ -59,6 +62,7 @@ export interface JobIdentity {
 }
 
 /** Ids given by this program to jobs that keep a version they already had; the last part counts redrives. */
+export const OWN_ID_PREFIX = 'own-'
 const KEPT_VERSION_ID = /^(?:redrive|own)-(\d+-\d+-\d+)(?:-(\d+))?$/
 
 /** The id of a job that keeps `version`, put back for the `redrives`th time. */
@@ -73,7 +77,7 @@ export function redriveJobId(version: string, redrives: number): string {
 export async function ownJobId(redis: Redis, queuePrefix: string, epochs: EpochTracker): Promise<string> {
   const { life } = await epochs.check()
   const sequence = await redis.incr(`${queuePrefix}:${SYNC_QUEUE}:id`)
-  return `own-${life.epoch}-${sequence}-0`
+  return `${OWN_ID_PREFIX}${life.epoch}-${sequence}-0`
 }
 
 /** How often the job with this id was redriven; 0 for one that never was. */
@@ -84,7 +88,11 @@ export function redrivesOf(jobId: string): number {
 /** The version of a job under a life, or undefined where its producer chose the id. Pure. */
 export function versionOf(job: JobIdentity, life: Life): Version | undefined {
   const kept = KEPT_VERSION_ID.exec(job.id)
-  if (kept?.[1]) return parseVersion(kept[1])
+  if (kept?.[1]) {
+    const version = parseVersion(kept[1])
+    // A version from a life that never was is not one of ours, and would stand above every write to come.
+    return version && version.epoch <= life.epoch ? version : undefined
+  }
   if (!/^\d{1,15}$/.test(job.id)) return undefined
   const epoch = job.timestamp < life.boundaryMs ? life.epochBefore : life.epoch
   return { epoch, sequence: Number(job.id), index: 0 }
@@ -161,12 +169,16 @@ export class EpochTracker {
     for (;;) {
       // Read before the counter is raised: what was recorded by then was counted by then, in every process.
       const before = await this.store.readEpoch()
-      const [batch, mark] = await Promise.all([
+      const { current, highest } = this
+      const [batch, mark, lastId] = await Promise.all([
         this.redis.hincrby(metaKey, 'memsync:batch', 1),
         this.redis.hget(metaKey, 'memsync'),
+        this.redis.get(`${this.keyPrefix}id`),
       ])
       const life = parseLife(mark)
-      if (life && isLifeOf(life, before) && batch > before.batch) {
+      // The counter does not know of the commits since the last check.
+      const lostIds = life?.token === current?.token && Number(lastId) < highest
+      if (life && isLifeOf(life, before) && batch > before.batch && !lostIds) {
         if (this.current?.token !== life.token) this.highest = 0
         this.current = life
         this.vouchedUntilMs = performance.now() + VOUCH_MS

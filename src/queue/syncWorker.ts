@@ -13,7 +13,7 @@ import { isJobName, type JobName, type JobTypes, parsePayload } from '../jobs/in
 import type { Logger } from '../logger.ts'
 import { DeadLetterSweep } from './deadLetterSweep.ts'
 import { type DeadLetter, DeadLetters } from './deadLetters.ts'
-import { EpochTracker } from './epoch.ts'
+import { EpochTracker, OWN_ID_PREFIX } from './epoch.ts'
 import { GroupCommit } from './groupCommit.ts'
 import { Lane, type LaneJob } from './lane.ts'
 import { type RedisCondition, RedisHealth } from './redisHealth.ts'
@@ -131,6 +131,10 @@ export class SyncWorker {
 
   private process(job: LaneJob, signal: AbortSignal): Promise<unknown> {
     const arrivedUnder = this.epochs.life
+    const { queueName, sequenceQueueName } = this.options
+    if (queueName === sequenceQueueName && job.id.startsWith(OWN_ID_PREFIX)) {
+      throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', 'the job id was chosen by its producer: set no job id')
+    }
     if (!isJobName(job.name)) {
       throw new MemsyncError(
         'MEMSYNC_UNKNOWN_JOB',

@@ -165,6 +165,18 @@ describe('a new life of the queue', () => {
 })
 
 describe('a job whose producer chose its id', () => {
+  it.each(['own-1-999999999-0', 'redrive-9999-1-0-1'])(
+    'cannot forge a place in the order with %s',
+    async (jobId) => {
+      machine = await startMachine()
+      const worker = await machine.startWorker()
+      await machine.queue.add('MEMORY_SYNC', { key: 'k', value: 'forged' }, { jobId })
+      await waitFor('it is a dead letter', async () => (await worker.deadLetters.count()) === 1)
+      await machine.queue.add('MEMORY_SYNC', { key: 'k', value: 'honest' })
+      await waitFor('the honest write is applied', async () => (await storedValue('k')) === 'honest')
+    },
+  )
+
   it('becomes a dead letter that says so, because its place in the order is unknown', async () => {
     machine = await startMachine()
     const worker = await machine.startWorker()
