@@ -10,8 +10,8 @@
  *                                 a past of its own
  *   mark gone, or of another      flushed, obliterated or replaced   -> new epoch, all jobs belong to it
  *   life that is not later
- *   mark known, counter or ids    Redis came back with lost writes   -> new epoch; jobs accepted before this
- *   behind                                                              Redis process started keep the epoch they had
+ *   mark known, but the counter   Redis came back with lost writes   -> new epoch; jobs accepted before this
+ *   or the ids are behind         Redis process started keep the epoch they had
  *
  * A life begins in Redis, by compare-and-set, so that of several processes that see the same need only one begins
  * it, and the others find its mark. Nobody commits under a life that the store has not recorded: seen later, an

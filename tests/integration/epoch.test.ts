@@ -93,6 +93,7 @@ describe('a Redis that came back without its last ids', () => {
     // What a power cut between two checks leaves: all that a check wrote, and not the ids since.
     await machine.redis.set(machine.queue.toKey('id'), 5)
     await machine.queue.clean(0, 100, 'completed')
+    await machine.server.restart()
     expect((await add(11)).id).toBe('6')
     await waitFor('it is applied', async () => (await machine.store.find('k'))?.value === 11)
     expect((await machine.store.find('k'))?.version).toMatchObject({ epoch: 2, sequence: 6 })
