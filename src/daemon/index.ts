@@ -122,7 +122,7 @@ export class Daemon {
   /** Drains within the configured time and releases everything; works with Redis down. Idempotent. */
   async stop(): Promise<void> {
     await this.lifecycle.stop()
-    await this.notifier.settled()
+    await this.notifier.close()
   }
 
   private lockPart(): Part {
@@ -282,6 +282,7 @@ export class Daemon {
           notifier,
           onDeadLetter: (entry) => this.tellFirstDeadLetter(entry),
           onWorkerError: worker.redisHealth.report,
+          onStalled: () => this.giveUp(STALLED_EXIT_CODE),
         })
         await this.push.start()
       },
@@ -410,7 +411,7 @@ export class Daemon {
   private progressState(
     figures: Awaited<ReturnType<typeof this.figures>>,
   ): Status['daemon']['progress']['state'] {
-    if (this.watchdog?.stalled) return 'stalled'
+    if (this.watchdog?.stalled || this.push?.stalled) return 'stalled'
     if (!figures || this.redisCondition.state !== 'up' || this.storeHealth?.gate === 'shut') return 'waiting'
     const { waiting, active, delayed } = figures.sync
     return (waiting ?? 0) + (active ?? 0) + (delayed ?? 0) === 0 ? 'idle' : 'working'

@@ -9,7 +9,7 @@ import type { Config } from '../config.ts'
 import type { Transition } from '../health/gate.ts'
 import { Monitor } from '../health/monitor.ts'
 import type { MemoryName, Store } from '../infrastructure/memory/port.ts'
-import { remoteIdentity } from '../infrastructure/remote/configured.ts'
+import { probeTimeoutMs, remoteIdentity } from '../infrastructure/remote/configured.ts'
 import type { Remote } from '../infrastructure/remote/port.ts'
 import type { Logger } from '../logger.ts'
 import type { DeadLetter } from '../queue/deadLetters.ts'
@@ -17,6 +17,10 @@ import type { Life } from '../queue/epoch.ts'
 import { PushWorker } from '../queue/pushWorker.ts'
 import type { Notifier } from './notifier.ts'
 import type { GateState, Status } from './status.ts'
+import { ProgressWatchdog } from './watchdog.ts'
+
+/** Of one job, one after the other: update, look up, remove a copy, create, and a probe to judge a failure. */
+const MAX_CALLS_PER_JOB = 5
 
 export interface PushServiceOptions {
   config: Config
@@ -28,12 +32,15 @@ export interface PushServiceOptions {
   notifier: Notifier
   onDeadLetter: (entry: DeadLetter) => void
   onWorkerError: (error: Error) => void
+  /** It makes no progress, also with new workers; the operator was told. */
+  onStalled: () => void
 }
 
 export class PushService {
   readonly worker: PushWorker
   private readonly options: PushServiceOptions
   private readonly monitor: Monitor
+  private readonly watchdog: ProgressWatchdog
   private gateConcurrency = 0
   private redisUsable = true
   private longDown: NodeJS.Timeout | undefined
@@ -58,6 +65,7 @@ export class PushService {
       probe: (signal) => remote.probe(signal),
       concurrency: config.pushConcurrency,
       intervalMs: config.healthIntervalMs,
+      probeTimeoutMs: probeTimeoutMs(config),
       failedProbesToShut: config.healthFailures,
       onChange: (concurrency) => {
         this.gateConcurrency = concurrency
@@ -65,6 +73,12 @@ export class PushService {
       },
       onTransition: (transition) => void this.tell(transition),
     })
+    this.watchdog = this.createWatchdog()
+  }
+
+  /** The workers were rebuilt, and nothing has finished since. */
+  get stalled(): boolean {
+    return this.watchdog.stalled
   }
 
   get gate(): GateState {
@@ -90,11 +104,13 @@ export class PushService {
     this.worker.lane.setConcurrency(0)
     this.worker.start()
     this.monitor.start()
+    this.watchdog.start()
   }
 
   async stop(): Promise<void> {
     clearTimeout(this.longDown)
     this.monitor.stop()
+    this.watchdog.stop()
     await this.worker.stop(this.options.config.drainTimeoutMs)
     this.options.remote.close()
   }
@@ -112,6 +128,33 @@ export class PushService {
     this.redisUsable = usable
     this.applyConcurrency()
     if (usable) this.worker.requestSweep()
+  }
+
+  /** A job that waits for the remote is no stall: each of its calls has a deadline, and their sum is waited for. */
+  private createWatchdog(): ProgressWatchdog {
+    const { config, logger, notifier, onStalled } = this.options
+    const stallTimeoutMs = Math.max(config.stallTimeoutMs, MAX_CALLS_PER_JOB * config.pushTimeoutMs)
+    return new ProgressWatchdog({
+      stallTimeoutMs,
+      sample: async () => {
+        const { waiting = 0, active = 0 } = await this.worker.lane.queue.getJobCounts('waiting', 'active')
+        const isGateOpen = this.gate !== 'shut'
+        const finished = this.worker.lane.finishedCount
+        return { waiting, active, finished, isGateOpen, isRedisReachable: this.redisUsable }
+      },
+      rebuild: () => {
+        logger.error({ lane: 'push', stallTimeoutMs }, 'no progress: the worker is rebuilt')
+        this.worker.lane.rebuild()
+      },
+      exit: (error) => {
+        logger.fatal(
+          { lane: 'push', code: error.code, reason: error.message },
+          'no progress even so: exiting',
+        )
+        notifier.tell({ event: 'lane-stalled', lane: 'push', reason: error.message })
+        onStalled()
+      },
+    })
   }
 
   private applyConcurrency(): void {

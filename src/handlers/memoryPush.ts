@@ -121,17 +121,17 @@ async function remove(
 }
 
 /**
- * A call that never got an answer may be the remote's fault or this memory's own. A remote that answers a probe
- * right after is not away, so then the job pays for it with an attempt; otherwise one memory that makes the
- * remote hang would be tried for ever.
+ * A call that got no answer, or one that makes no sense, may be the remote's fault or this memory's own. A remote that
+ * answers a probe right after is not away, so then the job pays for it with an attempt; otherwise one memory that
+ * makes the remote hang would be tried for ever.
  */
 async function judge(error: MemsyncError, { remote, signal }: PushContext): Promise<MemsyncError> {
-  if (error.code !== 'MEMSYNC_REMOTE_UNCLEAR' || error.class !== 'outage' || signal.aborted) return error
+  if (error.code !== 'MEMSYNC_REMOTE_UNCLEAR' || signal.aborted) return error
   try {
     await remote.probe(signal)
   } catch {
-    // Whatever it says, it is no better than the error in hand.
-    return error
+    // Whatever it says, the remote is no better than the error in hand.
+    return error.as('outage')
   }
   return error.as('transient')
 }

@@ -17,6 +17,7 @@ import { PUSH_JOB, PUSH_QUEUE } from '../jobs/index.ts'
 import type { Logger } from '../logger.ts'
 import { DeadLetterSweep } from './deadLetterSweep.ts'
 import { type DeadLetter, DeadLetters } from './deadLetters.ts'
+import { FailureBreadth } from './failureBreadth.ts'
 import { Lane, type LaneJob } from './lane.ts'
 import { parsePointer, pointerOptions } from './pointer.ts'
 import { ReceiptWriter } from './receipts.ts'
@@ -43,6 +44,7 @@ export class PushWorker {
   private readonly options: PushWorkerOptions
   private readonly receipts: ReceiptWriter
   private readonly deadLetterSweep: DeadLetterSweep
+  private readonly breadth = new FailureBreadth()
   private readonly marked = new Map<string, MemoryName>()
   private marking: Promise<void> | undefined
   private sweeping: Promise<void> | undefined
@@ -100,6 +102,8 @@ export class PushWorker {
     for (const { namespace, key } of names) this.marked.set(`${namespace}\0${key}`, { namespace, key })
     this.marking ??= this.flushMarks().finally(() => {
       this.marking = undefined
+      // Marked after the last look and before this.
+      if (this.marked.size > 0 && !this.stopped) this.mark([])
     })
   }
 
@@ -125,13 +129,18 @@ export class PushWorker {
     const { store, remote, logger } = this.options
     const name = parsePointer(job.data)
     const startedAt = performance.now()
-    const result = await memoryPush(name, {
+    const pushing = memoryPush(name, {
       store,
       remote,
       attempt: job.attempt,
       signal,
       recordReceipt: (of, receipt) => this.receipts.record(of, receipt),
     })
+    const result = await pushing.catch((thrown: unknown) => {
+      throw this.breadth.weigh(name, toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED'))
+    })
+    // Where there was no call, the remote said nothing.
+    if (result.requestId !== undefined) this.breadth.succeeded()
     logger.debug(
       { jobId: job.id, ...result, durationMs: Math.round(performance.now() - startedAt) },
       'push finished',

@@ -4,6 +4,7 @@ import { openRemote } from './index.ts'
 import type { Remote } from './port.ts'
 
 const PLATFORM_URL = 'https://api.mem0.ai'
+const MAX_PROBE_MS = 5_000
 
 /**
  * The remote that the settings name, or undefined where they name none.
@@ -17,7 +18,13 @@ export function openConfiguredRemote(config: Config): Remote | undefined {
     key: config.remoteKey,
     probePath: config.remoteProbePath,
     callTimeoutMs: config.pushTimeoutMs,
+    probeTimeoutMs: probeTimeoutMs(config),
   })
+}
+
+/** A probe is answered soon or not at all, and never takes longer than a push may. */
+export function probeTimeoutMs({ pushTimeoutMs }: Pick<Config, 'pushTimeoutMs'>): number {
+  return Math.min(MAX_PROBE_MS, pushTimeoutMs)
 }
 
 /** What the push receipts are tied to: another server, or another kind, knows nothing of them. */
