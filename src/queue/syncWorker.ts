@@ -116,6 +116,7 @@ export class SyncWorker {
 
   /** How many jobs the gate lets through at once; Redis refusing writes still overrules it. */
   setConcurrency(concurrency: number): void {
+    if (this.gateConcurrency === 0 && concurrency > 0) this.groupCommit.storeIsBack()
     this.gateConcurrency = concurrency
     this.applyConcurrency()
   }
