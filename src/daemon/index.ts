@@ -238,7 +238,7 @@ export class Daemon {
           onDeadLetter: (entry) => this.tellFirstDeadLetter(entry),
           onApplied: (names) => this.push?.markApplied(names, this.worker?.epochs.life),
         })
-        await this.worker.start(signal)
+        await this.worker.start({ signal })
       },
       stop: () => this.drain(),
     }
