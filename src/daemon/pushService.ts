@@ -42,6 +42,7 @@ export class PushService {
   private readonly monitor: Monitor
   private readonly watchdog: ProgressWatchdog
   private gateConcurrency = 0
+  private timesShut = 0
   private redisUsable = true
   private longDown: NodeJS.Timeout | undefined
   private toldDown = false
@@ -56,6 +57,7 @@ export class PushService {
       store: options.store,
       remote,
       logger: options.logger,
+      timesShut: () => this.timesShut,
       onDependencyFailure: (error) => this.monitor.reportFailure(error),
       onSuccess: () => this.monitor.reportSuccess(),
       onDeadLetter: options.onDeadLetter,
@@ -69,6 +71,7 @@ export class PushService {
       failedProbesToShut: config.healthFailures,
       onChange: (concurrency) => {
         this.gateConcurrency = concurrency
+        if (concurrency === 0) this.timesShut++
         this.applyConcurrency()
       },
       onTransition: (transition) => void this.tell(transition),

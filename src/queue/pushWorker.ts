@@ -32,6 +32,8 @@ export interface PushWorkerOptions {
   store: Store
   remote: Remote
   logger: Logger
+  /** How often the lane's gate has shut so far. */
+  timesShut: () => number
   onDependencyFailure: (error: MemsyncError) => void
   onSuccess: () => void
   onDeadLetter?: (entry: DeadLetter) => void
@@ -126,13 +128,15 @@ export class PushWorker {
   }
 
   private async process(job: LaneJob, signal: AbortSignal): Promise<unknown> {
-    const { store, remote, logger } = this.options
+    const { store, remote, logger, timesShut } = this.options
     const name = parsePointer(job.data)
+    const timesShutBefore = timesShut()
     const startedAt = performance.now()
     const pushing = memoryPush(name, {
       store,
       remote,
       attempt: job.attempt,
+      wasAway: () => timesShut() !== timesShutBefore,
       signal,
       recordReceipt: (of, receipt) => this.receipts.record(of, receipt),
     })
@@ -140,7 +144,7 @@ export class PushWorker {
       throw this.breadth.weigh(name, toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED'))
     })
     // Where there was no call, the remote said nothing.
-    if (result.requestId !== undefined) this.breadth.succeeded()
+    if (result.requestId !== undefined) this.breadth.succeeded(name)
     logger.debug(
       { jobId: job.id, ...result, durationMs: Math.round(performance.now() - startedAt) },
       'push finished',
