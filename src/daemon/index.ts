@@ -33,7 +33,7 @@ import { acquireProcessLock, instanceLockPath, type ProcessLock } from './proces
 import { PushService } from './pushService.ts'
 import { RedisSupervisor } from './redisSupervisor.ts'
 import { awaitRedis } from './redisWait.ts'
-import { composeStatus, NO_REMOTE, type ObservedQueues, readQueueFigures, type Status } from './status.ts'
+import { composeStatus, type ObservedQueues, readQueueFigures, type Status, unseenRemote } from './status.ts'
 import { StoreHealth } from './storeHealth.ts'
 import { ProgressWatchdog, STALLED_EXIT_CODE } from './watchdog.ts'
 
@@ -391,7 +391,7 @@ export class Daemon {
       figures,
       syncGate: this.storeHealth?.gate ?? 'unknown',
       pushGate: this.remote ? (this.push?.gate ?? 'unknown') : 'off',
-      remote: this.push?.remoteStatus ?? (this.remote ? { ...NO_REMOTE, state: 'unknown' } : NO_REMOTE),
+      remote: this.push?.remoteStatus ?? unseenRemote(this.config),
       store,
       storeState: this.storeHealth?.storeState ?? { state: 'up', reason: null },
     })

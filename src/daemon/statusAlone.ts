@@ -11,7 +11,7 @@ import { DEAD_LETTER_QUEUE, PUSH_QUEUE, SYNC_QUEUE } from '../jobs/index.ts'
 import { connectRedis, describeEndpoint, redisEndpoint, waitUntilReady } from '../queue/connection.ts'
 import { withinDeadline } from '../queue/enqueue.ts'
 import { probeRedis } from '../queue/redisProcess.ts'
-import { composeStatus, NO_REMOTE, type QueueFigures, readQueueFigures, type Status } from './status.ts'
+import { composeStatus, type QueueFigures, readQueueFigures, type Status, unseenRemote } from './status.ts'
 
 const REDIS_TIMEOUT_MS = 1_000
 
@@ -34,7 +34,7 @@ export async function composeStatusAlone(config: Config, running: boolean): Prom
     figures: redis.figures,
     syncGate: 'unknown',
     pushGate: config.remoteKind === 'none' ? 'off' : 'unknown',
-    remote: config.remoteKind === 'none' ? NO_REMOTE : { ...NO_REMOTE, state: 'unknown' },
+    remote: unseenRemote(config),
     store: { totals: async () => store.totals },
     storeState:
       store.reason === null ? { state: 'up', reason: null } : { state: 'down', reason: store.reason },
