@@ -248,6 +248,26 @@ describe('a daemon that makes no progress', () => {
   })
 })
 
+describe('a queue that was paused in Redis', () => {
+  it('is told and shown, is no stall, and goes on when it is resumed', async () => {
+    const dataDir = dataFolder()
+    const daemon = await daemonIn(dataDir, { MEMSYNC_STALL_TIMEOUT_MS: '1000' })
+    const producer = await producerIn(dataDir)
+    await producer.queue.pause()
+    await producer.add(['k'])
+    await daemon.logged('the queue was paused from outside')
+    expect(await daemon.status()).toMatchObject({
+      daemon: { progress: { state: 'waiting' } },
+      lanes: { sync: { gate: 'shut', waiting: 1 } },
+    })
+    // Twice the stall timeout would end it.
+    await sleep(2500)
+    await producer.queue.resume()
+    await waitFor('it is synced', async () => (await daemon.status()).totals.synced === 1)
+    await daemon.logged('the queue was resumed')
+  })
+})
+
 describe('a second daemon on the same data folder', () => {
   it('exits with 1 and MEMSYNC_ALREADY_RUNNING, and the first is unharmed', async () => {
     const dataDir = dataFolder()
