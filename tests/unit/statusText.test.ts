@@ -196,6 +196,7 @@ describe('what is wrong', () => {
     const sync = { ...healthy.lanes.sync, oldestWaitingMs: 61_000 }
     expect(problems({ lanes: { ...healthy.lanes, sync } })).toEqual(['the oldest job has waited 1 min'])
     expect(problems({ deadLetters: 1 })).toEqual(['1 dead letter'])
-    for (const { next } of findTroubles({ ...healthy, deadLetters: 2 }, NOW)) expect(next).toBe('memsync dlq list')
+    for (const { next } of findTroubles({ ...healthy, deadLetters: 2 }, NOW))
+      expect(next).toBe('memsync dlq list')
   })
 })
