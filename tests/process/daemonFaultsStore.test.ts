@@ -29,6 +29,8 @@ async function daemonIn(dataDir: string, settings: Record<string, string> = {}):
   cleanUps.push(async () => {
     daemon.kill('SIGKILL')
     await daemon.ended
+    const pid = await privateRedisPid(dataDir)
+    if (pid !== undefined) process.kill(pid, 'SIGKILL')
   })
   return daemon
 }
