@@ -3,8 +3,11 @@
  * rejects says why, and a rejection after a timeout leaves open whether it was taken.
  */
 import type { JobsOptions, Queue } from 'bullmq'
+import type { Redis } from 'ioredis'
 import { MemsyncError } from '../errors.ts'
 import { type JobName, type JobTypes, type MemoryInput, parsePayload } from '../jobs/index.ts'
+import type { Version } from '../jobs/version.ts'
+import { spoolJobId } from './epoch.ts'
 import { classifyRedisError } from './redisErrors.ts'
 
 const ENQUEUE_TIMEOUT_MS = 5_000
@@ -82,6 +85,39 @@ export async function enqueueJob<N extends JobName>(
     queue.add(name, input, jobId === undefined ? jobsOptions : { ...jobsOptions, jobId }),
   )
   return { jobId: String(job.id) }
+}
+
+/** A memory that came through the spool, with its place in the order. */
+export interface SpooledMemory {
+  memory: MemoryInput
+  version: Version
+  /** In Unix milliseconds. */
+  acceptedAtMs: number
+}
+
+/**
+ * Takes the next `count` sequences of the queue's order, which no job will have; returns the first.
+ * @throws MEMSYNC_QUEUE_UNAVAILABLE, MEMSYNC_QUEUE_REFUSED
+ */
+export async function reserveSequences(redis: Redis, queue: Queue, count: number): Promise<number> {
+  return (await withinDeadline(redis.incrby(queue.toKey('id'), count))) - count + 1
+}
+
+/**
+ * Adds memories that came through the spool, in the order given, under the versions they were given when they were
+ * claimed; one that is in the queue already is left as it is.
+ * @throws MEMSYNC_QUEUE_UNAVAILABLE, MEMSYNC_QUEUE_REFUSED
+ */
+export async function addSpooled(
+  queue: Queue,
+  memories: readonly SpooledMemory[],
+): Promise<void> {
+  const jobs = memories.map(({ memory, version, acceptedAtMs }) => ({
+    name: 'MEMORY_SYNC',
+    data: memory,
+    opts: { jobId: spoolJobId(version), timestamp: acceptedAtMs },
+  }))
+  await withinDeadline(queue.addBulk(jobs))
 }
 
 /**
