@@ -114,7 +114,8 @@ export const SETTINGS = {
   MEMSYNC_LEGACY_DIR: {
     parse: folder,
     example: '~/.claude',
-    description: "The folder of the predecessor's files (mem0_queue.json); its entries are taken in as they come.",
+    description:
+      "The folder of the predecessor's files (mem0_queue.json); its entries are taken in as they come.",
   },
   MEMSYNC_HISTORY_VERSIONS: {
     parse: integer(2, 1000),

@@ -2,18 +2,23 @@
  * The spool as a part of the daemon: drained before the sync lane opens, as soon as Redis is back, and whenever a
  * producer put something there.
  */
-import { toMemsyncError } from '../errors.ts'
+import type { Queue } from 'bullmq'
+import { MemsyncError, toMemsyncError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
-import { Spool } from '../producers/spool.ts'
+import type { Spool } from '../producers/spool.ts'
 import { SpoolDrain, type SpoolTarget } from '../producers/spoolDrain.ts'
 import type { SpoolDepth } from '../producers/spoolFile.ts'
+import { addSpooled, lastJobId, withinDeadline } from '../queue/enqueue.ts'
 
 /** A look at an empty folder takes some 50 microseconds. */
 const LOOK_INTERVAL_MS = 500
 
 export interface SpoolServiceOptions {
   spool: Spool
-  target: SpoolTarget
+  /** Of the sync lane, on a connection that fails at once; undefined before there is one. */
+  queue: () => Queue | undefined
+  /** The queue's epoch, checked afresh; may wait for Redis. */
+  currentEpoch: () => Promise<number>
   /** Whether Redis is up as far as is known: a drain that cannot succeed is not tried. */
   isRedisUp: () => boolean
   logger: Logger
@@ -29,13 +34,35 @@ export class SpoolService {
 
   constructor(options: SpoolServiceOptions) {
     this.options = options
-    this.drain = new SpoolDrain(options.spool, options.target, options.logger)
+    this.drain = new SpoolDrain(options.spool, this.target, options.logger)
   }
 
-  /** Drains what is there and looks for more from then on. Where Redis goes away meanwhile, that waits. */
-  async start(): Promise<void> {
+  private get target(): SpoolTarget {
+    const queue = () => {
+      const open = this.options.queue()
+      if (open) return open
+      throw new MemsyncError('MEMSYNC_QUEUE_UNAVAILABLE', 'not connected yet')
+    }
+    return {
+      nextPlace: async () => {
+        const epoch = await withinDeadline(this.options.currentEpoch())
+        return { epoch, sequence: (await lastJobId(queue())) + 1 }
+      },
+      add: (memories) => addSpooled(queue(), memories),
+    }
+  }
+
+  /**
+   * Drains what is there and looks for more from then on. Where Redis goes away meanwhile, that waits.
+   * @param signal ends the wait, with what is left still in the spool
+   */
+  async start(signal: AbortSignal): Promise<void> {
+    const stop = () => this.stopping.abort()
+    signal.addEventListener('abort', stop, { once: true })
     await this.options.spool.removeAbandoned(Date.now()).catch(this.tellFailure)
     await this.look()
+    signal.removeEventListener('abort', stop)
+    if (signal.aborted) return
     this.timer = setInterval(() => void this.look(), LOOK_INTERVAL_MS)
   }
 

@@ -13,7 +13,7 @@ import { randomUUID } from 'node:crypto'
 import { type Config, loadConfig } from '../config.ts'
 import { MemsyncError, toMemsyncError } from '../errors.ts'
 import { type MemoryInput, parsePayload } from '../jobs/index.ts'
-import type { GuestQueue } from '../queue/guestQueue.ts'
+import { GuestQueue } from '../queue/guestQueue.ts'
 import { Spool } from './spool.ts'
 
 /** How long Redis may take before the spool is used. */
@@ -92,7 +92,7 @@ let lastAcceptedAtMs = 0
 class QueueOrSpool implements Producer {
   private readonly config: Config
   private readonly spool: Spool
-  private queue: GuestQueue | undefined
+  private readonly queue: GuestQueue
   private calls: Call[] = []
   private working: Promise<void> | undefined
   private lastCall: Promise<unknown> = Promise.resolve()
@@ -101,6 +101,7 @@ class QueueOrSpool implements Producer {
   constructor(config: Config) {
     this.config = config
     this.spool = new Spool(config.dataDir, config.spoolMaxBytes)
+    this.queue = new GuestQueue(config)
   }
 
   async enqueue(memory: MemoryInput): Promise<HandedIn> {
@@ -164,7 +165,7 @@ class QueueOrSpool implements Producer {
   async close(): Promise<void> {
     this.closed = true
     await this.flush()
-    this.queue?.close()
+    this.queue.close()
   }
 
   private async work(): Promise<void> {
@@ -209,7 +210,6 @@ class QueueOrSpool implements Producer {
     batch: Call[],
   ): Promise<true | { error: MemsyncError; mayBeTaken: boolean } | undefined> {
     if (await this.isSpoolInUse()) return undefined
-    this.queue ??= await openGuestQueue(this.config)
     const waitedMs = performance.now() - (batch[0]?.calledAtMs ?? 0)
     const timeoutMs = Math.min(REDIS_TIMEOUT_MS, SPOOL_AFTER_MS - waitedMs)
     if (timeoutMs < MIN_REDIS_TIMEOUT_MS) return undefined
@@ -230,12 +230,6 @@ class QueueOrSpool implements Producer {
       throw error
     }
   }
-}
-
-/** Loaded at the first use: a program that only spools needs no library of the queue. */
-async function openGuestQueue(config: Config): Promise<GuestQueue> {
-  const { GuestQueue } = await import('../queue/guestQueue.ts')
-  return new GuestQueue(config)
 }
 
 /** The spool's refusal, and where it leaves the memory. */

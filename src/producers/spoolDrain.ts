@@ -3,11 +3,12 @@
  *
  *   accepted ──rename──▶ claimed (the version is in its name) ──its jobs are in the queue──▶ removed
  *
- * A kill at any point repeats to the same end. The sequences are taken from the queue's own counter and stand in the
- * claimed file's name, durably, before a job is added; so whoever drains the file again adds jobs of the same ids and
- * versions: those still in the queue are not added twice, and for those gone the store knows that it has them. A file
- * is removed only once its jobs are in the queue, so producers that look at the spool go on spooling until then.
- * One process drains at a time: a lock that dies with its holder, which no producer ever looks at.
+ * A kill at any point repeats to the same end. Where a file's memories stand in the queue's order is read from the
+ * queue's own counter, which adding them raises, and stands durably in the claimed file's name before a job is added; so
+ * whoever drains the file again adds jobs of the same ids and versions: those still in the queue are not added twice, and
+ * for those gone the store knows that it has them. What is claimed is drained before anything else is, as only then the
+ * counter is past it. A file is removed only once its jobs are in the queue, so producers that look at the spool go on
+ * spooling until then. One process drains at a time: a lock that dies with its holder, which no producer ever looks at.
  */
 import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -24,8 +25,8 @@ const MAX_BATCH_BYTES = 4 * 1024 * 1024
 
 /** The queue, as far as the drain needs it. */
 export interface SpoolTarget {
-  /** The next `count` places in the queue's order; nobody else gets them. */
-  reserve(count: number): Promise<Claim>
+  /** The place in the queue's order behind all that it has taken. */
+  nextPlace(): Promise<Claim>
   /** Resolves once all of them are in the queue; those that were there already are left as they are. */
   add(memories: readonly SpooledMemory[]): Promise<void>
 }
@@ -37,8 +38,13 @@ interface ClaimedFile {
   claim: Claim
 }
 
-/** The first files that are drained together: as many as go into the queue at once, at least one. Pure. */
-export function nextBatch(files: readonly SpoolFile[]): SpoolFile[] {
+/**
+ * The files that are drained next, together: as many as go into the queue at once, at least one; the oldest that are
+ * claimed, or the oldest where none is. Pure.
+ */
+export function nextBatch(held: readonly SpoolFile[]): SpoolFile[] {
+  const claimed = held.filter(({ claim }) => claim !== undefined)
+  const files = claimed.length > 0 ? claimed : held
   let records = 0
   let bytes = 0
   const end = files.findIndex((file, index) => {
@@ -93,20 +99,17 @@ export class SpoolDrain {
 
   /** Each with its place in the queue's order, which outlasts a crash from here on. */
   private async claimAll(batch: SpoolFile[]): Promise<ClaimedFile[]> {
-    const count = batch.reduce((sum, { records, claim }) => sum + (claim ? 0 : records), 0)
-    const reserved = count > 0 ? await this.target.reserve(count) : undefined
+    const place = batch.every(({ claim }) => claim) ? undefined : await this.target.nextPlace()
     const claimed: ClaimedFile[] = []
-    let next = reserved?.sequence ?? 0
-    for (const file of batch) {
-      const claim = file.claim ?? { epoch: reserved?.epoch ?? 0, sequence: next }
-      if (!file.claim) {
-        next += file.records
-        if (!(await this.claim(file.name, claim))) continue
-      }
-      claimed.push({ name: file.claim ? file.name : claimedName(file.name, claim), records: file.records, claim })
+    let ahead = 0
+    for (const { name, records, claim: given } of batch) {
+      const claim = given ?? { epoch: place?.epoch ?? 0, sequence: (place?.sequence ?? 0) + ahead }
+      if (!given && !(await this.claim(name, claim))) continue
+      claimed.push({ name: given ? name : claimedName(name, claim), records, claim })
+      ahead += records
     }
     // A rename that a power cut undoes would give the same memories another version the next time.
-    if (reserved) await this.spool.sync()
+    if (place) await this.spool.sync()
     return claimed
   }
 

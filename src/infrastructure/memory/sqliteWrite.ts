@@ -7,7 +7,13 @@
  * current one and the one before, so that a row costs one insert and the oldest go all at once.
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
-import { compareVersions, isOvertaken, LOCAL_INDEX_BASE, mayRepeat, type Version } from '../../jobs/version.ts'
+import {
+  compareVersions,
+  isOvertaken,
+  LOCAL_INDEX_BASE,
+  mayRepeat,
+  type Version,
+} from '../../jobs/version.ts'
 import type { EpochRecord, MemoryName, Receipt, Write, WriteOutcome } from './port.ts'
 
 /**
