@@ -14,7 +14,7 @@ interface Trouble {
 
 /** What keeps memories from arriving, worst first, each with what to do about it. */
 export function findTroubles(status: Status): Trouble[] {
-  const { daemon, redis, store, lanes, deadLetters } = status
+  const { daemon, redis, store, lanes, deadLetters, spool } = status
   const troubles: Trouble[] = []
   const add = (problem: string, next: string) => troubles.push({ problem, next })
   if (!daemon.running) add('no daemon runs, so accepted memories wait in the queue', 'memsync daemon')
@@ -31,6 +31,13 @@ export function findTroubles(status: Status): Trouble[] {
   }
   if (store.state === 'down') {
     add(withReason('the store cannot be used', store.reason), 'mend it; what waits goes on by itself')
+  }
+  if (spool.records === null) add('the spool cannot be read', 'make its folder readable for this user')
+  if (daemon.running && redis.state === 'up' && (spool.oldestMs ?? 0) > LONG_WAIT_MS) {
+    add(
+      `the oldest memory in the spool has waited ${formatDuration(spool.oldestMs ?? 0)}`,
+      'read the log of the daemon: it says why the spool is not drained',
+    )
   }
   const { oldestWaitingMs, gate } = lanes.sync
   if (daemon.running && redis.state === 'up' && gate === 'open' && (oldestWaitingMs ?? 0) > LONG_WAIT_MS) {
@@ -56,6 +63,7 @@ export function renderStatus(status: Status, nowMs: number, paint: Paint): strin
     '',
     ...laneTable(status, paint),
     '',
+    ...(status.spool.records === 0 ? [] : [line('spool', spoolText(status, paint))]),
     line('pending', numberText(pending(status))),
     line('failed', paint(status.deadLetters ? 'bad' : 'good', numberText(status.deadLetters))),
     line('total synced', totalsText(status)),
@@ -101,6 +109,13 @@ function remoteText({ remote }: Status, paint: Paint): string {
   return `${withReason(paint(meaning, remote.state), remote.reason)}${latency}`
 }
 
+function spoolText({ spool: { records, bytes, oldestMs } }: Status, paint: Paint): string {
+  if (records === null || bytes === null) return paint('bad', 'unknown')
+  const oldest = oldestMs === null ? '' : `, the oldest for ${formatDuration(oldestMs)}`
+  const waiting = `${count(records)} ${records === 1 ? 'memory waits' : 'memories wait'}`
+  return `${paint('warning', waiting)} for Redis, ${formatBytes(bytes)}${oldest}`
+}
+
 const COLUMNS = ['waiting', 'delayed', 'active', 'oldest', 'gate'] as const
 
 function laneTable(status: Status, paint: Paint): string[] {
@@ -118,8 +133,9 @@ function laneRow(name: string, lane: LaneStatus, paint: Paint): string {
   return `${name.padEnd(LABEL_WIDTH)}${cells.map((cell) => cell.padStart(9)).join('')}${gate}`
 }
 
-function pending({ lanes }: Status): number | null {
-  const counts = Object.values(lanes).flatMap(({ waiting, delayed, active }) => [waiting, delayed, active])
+function pending({ lanes, spool }: Status): number | null {
+  const queued = Object.values(lanes).flatMap(({ waiting, delayed, active }) => [waiting, delayed, active])
+  const counts = [...queued, spool.records]
   return counts.reduce((sum, next) => (sum === null || next === null ? null : sum + next), 0)
 }
 

@@ -1,7 +1,7 @@
 /**
  * The daemon: its parts, started in order and stopped in reverse.
  *
- *   lock ─ store ─ control socket ─ private Redis ─ connection ─ sync worker ─ store health ─ watchdog ─▶ ready
+ *   lock ─ store ─ control socket ─ private Redis ─ connection ─ spool, sync worker ─ store health ─ watchdog ─▶ ready
  *
  * The control socket comes before Redis, so that `memsync status` answers while the daemon waits for it. The
  * daemon does not give up on Redis: it waits for as long as it takes, tells once, and goes on when it is there.
@@ -17,6 +17,7 @@ import { openConfiguredRemote } from '../infrastructure/remote/configured.ts'
 import type { Remote } from '../infrastructure/remote/port.ts'
 import { DEAD_LETTER_QUEUE, isJobName, PUSH_QUEUE, SYNC_QUEUE } from '../jobs/index.ts'
 import type { Logger } from '../logger.ts'
+import { Spool } from '../producers/spool.ts'
 import { connectRedis, describeEndpoint, type RedisEndpoint, redisEndpoint } from '../queue/connection.ts'
 import type { DeadLetter } from '../queue/deadLetters.ts'
 import { type EnqueueOptions, enqueueJob, withinDeadline } from '../queue/enqueue.ts'
@@ -33,12 +34,15 @@ import { acquireProcessLock, instanceLockPath, type ProcessLock } from './proces
 import { PushService } from './pushService.ts'
 import { RedisSupervisor } from './redisSupervisor.ts'
 import { awaitRedis } from './redisWait.ts'
+import { readSpoolDepth, SpoolService } from './spoolService.ts'
 import { composeStatus, NO_REMOTE, type ObservedQueues, readQueueFigures, type Status } from './status.ts'
 import { StoreHealth } from './storeHealth.ts'
 import { ProgressWatchdog, STALLED_EXIT_CODE } from './watchdog.ts'
 
 /** Producers ask within the exchange; a status must not wait for a Redis that hangs. */
 const STATUS_TIMEOUT_MS = 1_000
+/** Well below what a producer waits: it spools the memory then, and must not find it in the queue as well. */
+const MAX_REQUEST_AGE_MS = 1_000
 /** Beyond the value itself: key, metadata and the frame around them, all escaped at worst. */
 const MAX_REQUEST_OVERHEAD_BYTES = 64 * 1024
 
@@ -59,6 +63,8 @@ export class Daemon {
   private producer: { redis: Redis; queues: ObservedQueues } | undefined
   private worker: SyncWorker | undefined
   private draining: Promise<void> | undefined
+  private readonly spool: Spool
+  private spoolService: SpoolService | undefined
   private storeHealth: StoreHealth | undefined
   private watchdog: ProgressWatchdog | undefined
   /** What is known of Redis until the worker watches it. */
@@ -81,6 +87,7 @@ export class Daemon {
     this.supervisor = new RedisSupervisor(config, logger)
     this.remote = openConfiguredRemote(config)
     this.notifier = new Notifier(config, logger)
+    this.spool = new Spool(config.dataDir, config.spoolMaxBytes)
     const gaveUp = Promise.withResolvers<number>()
     this.gaveUp = gaveUp.promise
     this.giveUp = gaveUp.resolve
@@ -234,19 +241,41 @@ export class Daemon {
             this.lastSuccessMs = Date.now()
             this.storeHealth?.reportSuccess()
           },
-          onRedisChange: (condition) => this.push?.setRedisUsable(condition.state === 'up'),
+          onRedisChange: (condition) => {
+            this.push?.setRedisUsable(condition.state === 'up')
+            void this.spoolService?.look()
+          },
           onDeadLetter: (entry) => this.tellFirstDeadLetter(entry),
           onApplied: (names) => this.push?.markApplied(names, this.worker?.epochs.life),
         })
-        await this.worker.start(signal)
+        this.spoolService = this.openSpool(this.worker)
+        try {
+          // Before the lane opens: what waits there was accepted before what the lane will take next.
+          await this.spoolService.start(signal)
+          await this.worker.start(signal)
+        } catch (error) {
+          await this.spoolService.stop()
+          throw error
+        }
       },
       stop: () => this.drain(),
     }
   }
 
+  private openSpool(worker: SyncWorker): SpoolService {
+    return new SpoolService({
+      spool: this.spool,
+      queue: () => this.producer?.queues.sync,
+      currentEpoch: async () => (await worker.epochs.check()).life.epoch,
+      isRedisUp: () => this.redisCondition.state === 'up',
+      logger: this.logger,
+    })
+  }
+
   /** Every lane at once, as they share one deadline. */
   private drain(): Promise<void> {
     this.draining ??= (async () => {
+      await this.spoolService?.stop()
       await Promise.all([this.push?.stop(), this.worker?.stop(this.config.drainTimeoutMs)])
     })()
     return this.draining
@@ -355,16 +384,29 @@ export class Daemon {
   }
 
   private async enqueue(request: Record<string, unknown>): Promise<{ jobId: string }> {
-    const { job, data, options = {} } = request
+    const { job, data, options = {}, acceptedAtMs } = request
     if (typeof job !== 'string' || !isJobName(job)) {
       throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', 'job: there is no job of this name')
     }
     if (typeof options !== 'object' || options === null) {
       throw new MemsyncError('MEMSYNC_BAD_USAGE', 'options: must be an object')
     }
+    if (acceptedAtMs !== undefined && (!Number.isSafeInteger(acceptedAtMs) || Number(acceptedAtMs) < 1)) {
+      throw new MemsyncError('MEMSYNC_BAD_USAGE', 'acceptedAtMs: must be a whole number of milliseconds')
+    }
     if (!this.producer || this.redisCondition.state !== 'up') throw conditionError(this.redisCondition)
+    // What is in the spool was accepted before this.
+    await this.spoolService?.emptied()
+    if (acceptedAtMs !== undefined && Date.now() - Number(acceptedAtMs) > MAX_REQUEST_AGE_MS) {
+      throw new MemsyncError(
+        'MEMSYNC_QUEUE_UNAVAILABLE',
+        'the request came too late: it is not taken any more',
+      )
+    }
     const { sync } = this.producer.queues
-    return enqueueJob(sync, job, data as never, options as EnqueueOptions, this.config.maxValueBytes)
+    return enqueueJob(sync, job, data as never, options as EnqueueOptions, this.config.maxValueBytes, {
+      acceptedAtMs: acceptedAtMs as number | undefined,
+    })
   }
 
   private async status(): Promise<Status> {
@@ -393,6 +435,7 @@ export class Daemon {
       pushGate: this.remote ? (this.push?.gate ?? 'unknown') : 'off',
       remote: this.push?.remoteStatus ?? (this.remote ? { ...NO_REMOTE, state: 'unknown' } : NO_REMOTE),
       store,
+      spool: await readSpoolDepth(this.spool),
       storeState: this.storeHealth?.storeState ?? { state: 'up', reason: null },
     })
   }

@@ -117,9 +117,9 @@ export class TypedWorkerQueue {
     const running = Object.keys(this.handlers).length > 0 ? await this.run() : undefined
     const result = await results.of(async () => {
       const { queuePrefix, maxValueBytes } = this.config
-      const ownId =
+      const jobId =
         running && this.isOwn ? await ownJobId(producer, queuePrefix, running.worker.epochs) : undefined
-      return (await enqueueJob(dispatchQueue, job, payload, options, maxValueBytes, ownId)).jobId
+      return (await enqueueJob(dispatchQueue, job, payload, options, maxValueBytes, { jobId })).jobId
     })
     return result as JobTypes[N]['result']
   }

@@ -21,6 +21,7 @@ const healthy: Status = {
     push: off,
   },
   deadLetters: 0,
+  spool: { records: 0, bytes: 0, oldestMs: null },
   totals: { queued: 15_000, synced: 13_697, embedded: 0, pushed: 0, superseded: 12 },
   remote: { state: 'none', since: null, latencyMs: null, reason: null },
   store: { keys: 9000, bytes: 12_582_912, state: 'up', reason: null },
