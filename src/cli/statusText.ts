@@ -14,7 +14,7 @@ interface Trouble {
 
 /** What keeps memories from arriving, worst first, each with what to do about it. */
 export function findTroubles(status: Status): Trouble[] {
-  const { daemon, redis, store, lanes, deadLetters } = status
+  const { daemon, redis, store, lanes, remote, deadLetters } = status
   const troubles: Trouble[] = []
   const add = (problem: string, next: string) => troubles.push({ problem, next })
   if (!daemon.running) add('no daemon runs, so accepted memories wait in the queue', 'memsync daemon')
@@ -31,6 +31,18 @@ export function findTroubles(status: Status): Trouble[] {
   }
   if (store.state === 'down') {
     add(withReason('the store cannot be used', store.reason), 'mend it; what waits goes on by itself')
+  }
+  if (remote.state === 'down') {
+    add(
+      withReason('the memory server is away', remote.reason),
+      'mend it; the pushes wait and go on by themselves',
+    )
+  }
+  if (remote.state === 'credentials') {
+    add(
+      withReason('the memory server refuses the key', remote.reason),
+      'correct MEMSYNC_REMOTE_KEY; the pushes wait',
+    )
   }
   const { oldestWaitingMs, gate } = lanes.sync
   if (daemon.running && redis.state === 'up' && gate === 'open' && (oldestWaitingMs ?? 0) > LONG_WAIT_MS) {
