@@ -32,6 +32,7 @@ export function describeCommands(program: Command, action: Action): void {
       .description('The dead letters: jobs that wait for a person.'),
     action,
   )
+  describeAgents(program, action)
   describeSettings(program, action)
 }
 
@@ -291,6 +292,43 @@ function describeDeadLetters(dlq: Command, action: Action): void {
   )
     .addHelpText('after', examples(['memsync dlq drop --older-than 30d --yes', 'those nobody missed']))
     .action(action(async () => (await import('./dlq.ts')).drop))
+}
+
+function describeAgents(program: Command, action: Action): void {
+  program
+    .command('mcp')
+    .summary('serve an agent as an MCP server')
+    .description(
+      'Serves an agent over the Model Context Protocol on stdin and stdout, until stdin ends: it can save, get, search, ' +
+        'list and delete memories, and look at the status.',
+    )
+    .addHelpText(
+      'after',
+      examples(['claude mcp add --scope user memsync -- memsync mcp', 'add it to Claude Code']),
+    )
+    .action(action(async () => (await import('./mcp.ts')).mcp))
+  // Only described here: the entry runs it without this table.
+  program
+    .command('hook')
+    .summary("store an agent's hook event")
+    .description(
+      'Reads the JSON of an agent hook on stdin and stores the event. Always ends with exit code 0 within 300 ms; where ' +
+        'the agent shows its user a line (SessionStart), it says how the memory is.',
+    )
+    .option(
+      '--events <names>',
+      'which events are stored, with commas between; all or none (MEMSYNC_HOOK_EVENTS)',
+    )
+    .option('--key <template>', 'the key, with {session} {event} {time} {id} {project} (MEMSYNC_HOOK_KEY)')
+    .option('--namespace <template>', 'the namespace, likewise (MEMSYNC_HOOK_NAMESPACE)')
+    .option('--embed', 'ask for an embedding')
+    .addHelpText(
+      'after',
+      examples(
+        ['memsync hook', 'as the command of a hook in the settings of the agent'],
+        ["memsync hook --events all --namespace '{project}'", 'everything, by project'],
+      ),
+    )
 }
 
 function describeSettings(program: Command, action: Action): void {

@@ -14,7 +14,7 @@ interface Trouble {
 
 /** What keeps memories from arriving, worst first, each with what to do about it. */
 export function findTroubles(status: Status): Trouble[] {
-  const { daemon, redis, store, lanes, deadLetters, spool } = status
+  const { daemon, redis, store, lanes, remote, deadLetters, spool } = status
   const troubles: Trouble[] = []
   const add = (problem: string, next: string) => troubles.push({ problem, next })
   if (!daemon.running) add('no daemon runs, so accepted memories wait in the queue', 'memsync daemon')
@@ -37,6 +37,18 @@ export function findTroubles(status: Status): Trouble[] {
     add(
       `the oldest memory in the spool has waited ${formatDuration(spool.oldestMs ?? 0)}`,
       'read the log of the daemon: it says why the spool is not drained',
+    )
+  }
+  if (remote.state === 'down') {
+    add(
+      withReason('the memory server is away', remote.reason),
+      'mend it; the pushes wait and go on by themselves',
+    )
+  }
+  if (remote.state === 'credentials') {
+    add(
+      withReason('the memory server refuses the key', remote.reason),
+      'correct MEMSYNC_REMOTE_KEY; the pushes wait',
     )
   }
   const { oldestWaitingMs, gate } = lanes.sync
