@@ -269,7 +269,7 @@ export class Daemon {
         try {
           // Before the lane opens: what waits there was accepted before what the lane will take next.
           await this.spoolService.start(signal)
-          await this.worker.start(signal)
+          await this.worker.start({ signal })
         } catch (error) {
           await this.spoolService.stop()
           throw error

@@ -14,6 +14,11 @@ import { type EpochTracker, type JobIdentity, type Life, versionOf } from './epo
 import { classifyRedisError } from './redisErrors.ts'
 
 const REDIS_REFUSAL_RETRY_MS = 500
+/**
+ * A store that is locked blocks the process while it waits, so one write finds that out for all that are in flight:
+ * for so long that the gate's own probe, which waits too, has shut the gate meanwhile.
+ */
+const STORE_RETRY_MS = 3_000
 
 interface Submission {
   write: Omit<Write, 'version'>
@@ -38,6 +43,7 @@ export class GroupCommit {
   private turn: NodeJS.Immediate | undefined
   private readonly underway = new Set<Promise<void>>()
   private readonly stopping = new AbortController()
+  private storeAway: { error: MemsyncError; untilMs: number } | undefined
 
   constructor(store: Store, epochs: EpochTracker, listeners: GroupCommitListeners) {
     this.store = store
@@ -59,6 +65,11 @@ export class GroupCommit {
     this.pending.push({ write, job, arrivedUnder, resolve, reject })
     this.turn ??= setImmediate(() => this.endTurn())
     return promise
+  }
+
+  /** To be called when the store is known to be back: its last failure says nothing any more. */
+  storeIsBack(): void {
+    this.storeAway = undefined
   }
 
   /** Gives up waiting for a Redis that refuses or does not answer; what is being written is finished. */
@@ -158,6 +169,7 @@ export class GroupCommit {
 
   private async apply(writes: Write[], writers: Submission[], record?: EpochRecord): Promise<void> {
     try {
+      if (this.storeAway && performance.now() < this.storeAway.untilMs) throw this.storeAway.error
       const outcomes = await this.store.apply(writes, record)
       // Before the jobs are told: whoever waits for one may rely on the memory being marked.
       this.listeners.onApplied(writes.filter((_, position) => outcomes[position]?.outcome === 'applied'))
@@ -169,6 +181,9 @@ export class GroupCommit {
       }
     } catch (thrown) {
       const error = storeFailure(thrown)
+      if (error.class === 'outage' && error !== this.storeAway?.error) {
+        this.storeAway = { error, untilMs: performance.now() + STORE_RETRY_MS }
+      }
       if (error.class === 'outage' || writers.length === 1) {
         for (const submission of writers) submission.reject(error)
         return
