@@ -16,12 +16,12 @@ import { openStore } from '../infrastructure/memory/index.ts'
 import type { Store } from '../infrastructure/memory/port.ts'
 import { openConfiguredRemote } from '../infrastructure/remote/configured.ts'
 import type { Remote } from '../infrastructure/remote/port.ts'
-import { DEAD_LETTER_QUEUE, isJobName, PUSH_QUEUE, SYNC_QUEUE } from '../jobs/index.ts'
+import { DEAD_LETTER_QUEUE, PUSH_QUEUE, SYNC_QUEUE } from '../jobs/index.ts'
 import type { Logger } from '../logger.ts'
 import { Spool } from '../producers/spool.ts'
 import { connectRedis, describeEndpoint, type RedisEndpoint, redisEndpoint } from '../queue/connection.ts'
 import type { DeadLetter } from '../queue/deadLetters.ts'
-import { type EnqueueOptions, enqueueJob, withinDeadline } from '../queue/enqueue.ts'
+import { enqueueJob, withinDeadline } from '../queue/enqueue.ts'
 import { BUILT_IN_HANDLERS } from '../queue/index.ts'
 import { classifyRedisError } from '../queue/redisErrors.ts'
 import { conditionError, type RedisCondition } from '../queue/redisHealth.ts'
@@ -29,7 +29,9 @@ import { SyncWorker } from '../queue/syncWorker.ts'
 import { DAEMON_VERSION } from '../release.ts'
 import { ControlServer } from './control.ts'
 import { controlSocket } from './controlClient.ts'
+import { parseEnqueueRequest, refuseLate } from './enqueueRequest.ts'
 import { httpPart } from './httpPart.ts'
+import { legacyFilesPart } from './legacyFiles.ts'
 import { Lifecycle, type Part } from './lifecycle.ts'
 import { Notifier } from './notifier.ts'
 import { acquireProcessLock, instanceLockPath, type ProcessLock } from './processLock.ts'
@@ -43,8 +45,6 @@ import { ProgressWatchdog, STALLED_EXIT_CODE } from './watchdog.ts'
 
 /** Producers ask within the exchange; a status must not wait for a Redis that hangs. */
 const STATUS_TIMEOUT_MS = 1_000
-/** Well below what a producer waits: it spools the memory then, and must not find it in the queue as well. */
-const MAX_REQUEST_AGE_MS = 1_000
 /** Beyond the value itself: key, metadata and the frame around them, all escaped at worst. */
 const MAX_REQUEST_OVERHEAD_BYTES = 64 * 1024
 
@@ -106,6 +106,8 @@ export class Daemon {
       this.storePart(),
       this.controlPart(),
       this.httpPart(),
+      // Before Redis: what it takes in goes into the spool.
+      legacyFilesPart(this.config, this.logger, this.spool, () => this.store),
       {
         name: 'private redis',
         start: (signal) => this.supervisor.start(signal),
@@ -401,29 +403,13 @@ export class Daemon {
   }
 
   private async enqueue(request: Record<string, unknown>): Promise<{ jobId: string }> {
-    const { job, data, options = {}, acceptedAtMs } = request
-    if (typeof job !== 'string' || !isJobName(job)) {
-      throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', 'job: there is no job of this name')
-    }
-    if (typeof options !== 'object' || options === null) {
-      throw new MemsyncError('MEMSYNC_BAD_USAGE', 'options: must be an object')
-    }
-    if (acceptedAtMs !== undefined && (!Number.isSafeInteger(acceptedAtMs) || Number(acceptedAtMs) < 1)) {
-      throw new MemsyncError('MEMSYNC_BAD_USAGE', 'acceptedAtMs: must be a whole number of milliseconds')
-    }
+    const { job, data, options, acceptedAtMs } = parseEnqueueRequest(request)
     if (!this.producer || this.redisCondition.state !== 'up') throw conditionError(this.redisCondition)
     // What is in the spool was accepted before this.
     await this.spoolService?.emptied()
-    if (acceptedAtMs !== undefined && Date.now() - Number(acceptedAtMs) > MAX_REQUEST_AGE_MS) {
-      throw new MemsyncError(
-        'MEMSYNC_QUEUE_UNAVAILABLE',
-        'the request came too late: it is not taken any more',
-      )
-    }
+    refuseLate(acceptedAtMs, Date.now())
     const { sync } = this.producer.queues
-    return enqueueJob(sync, job, data as never, options as EnqueueOptions, this.config.maxValueBytes, {
-      acceptedAtMs: acceptedAtMs as number | undefined,
-    })
+    return enqueueJob(sync, job, data, options, this.config.maxValueBytes, { acceptedAtMs })
   }
 
   private async status(): Promise<Status> {

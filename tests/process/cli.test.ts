@@ -195,7 +195,8 @@ describe('without a daemon', () => {
     try {
       const history = await waitFor('both are there', async () => {
         const { stdout } = await cli.run(['history', 'k', '--json'])
-        return stdout.match(/"value":\d/g)
+        const values = stdout.match(/"value":\d/g)
+        return values?.length === 2 && values
       })
       expect(history).toEqual(['"value":2', '"value":1'])
     } finally {
