@@ -93,12 +93,13 @@ async function takeIn(context: CommandContext, files: SourceFile[], isDry: boole
         summary.accepted = accepted + soFar.accepted
         summary.alreadyThere = alreadyThere + soFar.alreadyThere
         const share = (soFar.accepted + soFar.alreadyThere) / records.length
-        const refused = summary.refused.length
         bar.update({
-          readBytes: readBytes + share * file.bytes,
-          totalBytes,
-          accepted: summary.accepted,
-          refused,
+          done: readBytes + share * file.bytes,
+          total: totalBytes,
+          tallies: [
+            [summary.accepted, 'accepted'],
+            [summary.refused.length, 'refused'],
+          ],
         })
       })
       readBytes += file.bytes
