@@ -42,6 +42,7 @@ export class LaneGate {
   private concurrency = 0
   private redisUsable = true
   private held = false
+  private shuts = 0
   private longDown: NodeJS.Timeout | undefined
   private toldDown = false
 
@@ -56,6 +57,7 @@ export class LaneGate {
       failedProbesToShut: config.healthFailures,
       onChange: (concurrency) => {
         this.concurrency = concurrency
+        if (concurrency === 0) this.shuts++
         this.apply()
       },
       onTransition: (transition) => void this.tell(transition),
@@ -64,6 +66,11 @@ export class LaneGate {
 
   get status(): HealthStatus {
     return this.monitor.status
+  }
+
+  /** How often what it depends on made it shut so far. */
+  get timesShut(): number {
+    return this.shuts
   }
 
   /** Shut until the first probe has answered. */

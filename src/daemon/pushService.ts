@@ -138,14 +138,16 @@ export class PushService {
 
   private async push(name: MemoryName, context: PointerContext): Promise<PushOutcome> {
     const { store, remote } = this.options
+    const timesShut = this.laneGate.timesShut
+    const wasAway = () => this.laneGate.timesShut !== timesShut
     let result: PushOutcome
     try {
-      result = await memoryPush(name, { ...context, store, remote })
+      result = await memoryPush(name, { ...context, store, remote, wasAway })
     } catch (thrown) {
       throw this.breadth.weigh(name, toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED'))
     }
     // Where there was no call, the remote said nothing.
-    if (result.requestId !== undefined) this.breadth.succeeded()
+    if (result.requestId !== undefined) this.breadth.succeeded(name)
     if (result.outcome === 'superseded') this.tellSuperseded()
     return result
   }

@@ -18,6 +18,8 @@ export interface PushContext {
   remote: Remote
   /** Resolves once the receipt is durable. */
   recordReceipt(name: MemoryName, receipt: Receipt): Promise<void>
+  /** Whether the remote was found away since the push began. */
+  wasAway: () => boolean
   /** Which try of the job this is, from 1. */
   attempt: number
   signal: AbortSignal
@@ -125,8 +127,10 @@ async function remove(
  * answers a probe right after is not away, so then the job pays for it with an attempt; otherwise one memory that
  * makes the remote hang would be tried for ever.
  */
-async function judge(error: MemsyncError, { remote, signal }: PushContext): Promise<MemsyncError> {
+async function judge(error: MemsyncError, { remote, signal, wasAway }: PushContext): Promise<MemsyncError> {
   if (error.code !== 'MEMSYNC_REMOTE_UNCLEAR' || signal.aborted) return error
+  // It may be back by now, and this push still fell into its absence.
+  if (wasAway()) return error.as('outage')
   try {
     await remote.probe(signal)
   } catch {
