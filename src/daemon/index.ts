@@ -41,7 +41,7 @@ import { PushService } from './pushService.ts'
 import { RedisSupervisor } from './redisSupervisor.ts'
 import { awaitRedis } from './redisWait.ts'
 import { readSpoolDepth, SpoolService } from './spoolService.ts'
-import { composeStatus, NO_REMOTE, type ObservedQueues, readQueueFigures, type Status } from './status.ts'
+import { composeStatus, type ObservedQueues, readQueueFigures, type Status, unseenRemote } from './status.ts'
 import { StoreHealth } from './storeHealth.ts'
 import { ProgressWatchdog, STALLED_EXIT_CODE } from './watchdog.ts'
 
@@ -479,7 +479,7 @@ export class Daemon {
       pushGate: this.remote ? (this.push?.gate ?? 'unknown') : 'off',
       embedGate: this.embed?.gate ?? 'unknown',
       embedding: (await this.embed?.figures()) ?? noEmbedding(this.config),
-      remote: this.push?.remoteStatus ?? (this.remote ? { ...NO_REMOTE, state: 'unknown' } : NO_REMOTE),
+      remote: this.push?.remoteStatus ?? unseenRemote(this.config),
       store,
       spool: await readSpoolDepth(this.spool),
       storeState: this.storeHealth?.storeState ?? { state: 'up', reason: null },

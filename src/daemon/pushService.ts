@@ -98,6 +98,7 @@ export class PushService {
     const { health, sinceMs, reason, latencyMs } = this.laneGate.status
     return {
       state: health,
+      endpoint: remoteIdentity(this.options.config),
       since: new Date(sinceMs).toISOString(),
       latencyMs: latencyMs ?? null,
       reason: reason ?? null,

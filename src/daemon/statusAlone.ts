@@ -15,7 +15,7 @@ import { withinDeadline } from '../queue/enqueue.ts'
 import { probeRedis } from '../queue/redisProcess.ts'
 import { type EmbeddingFigures, noEmbedding, readEmbeddingFigures } from './embeddingStatus.ts'
 import { readSpoolDepth } from './spoolService.ts'
-import { composeStatus, NO_REMOTE, type QueueFigures, readQueueFigures, type Status } from './status.ts'
+import { composeStatus, type QueueFigures, readQueueFigures, type Status, unseenRemote } from './status.ts'
 
 const REDIS_TIMEOUT_MS = 1_000
 
@@ -45,8 +45,8 @@ export async function composeStatusAlone(config: Config, running: boolean): Prom
     pushGate: config.remoteKind === 'none' ? 'off' : 'unknown',
     embedGate: embedding ? 'unknown' : 'off',
     embedding: embedding ?? noEmbedding(config),
-    remote: config.remoteKind === 'none' ? NO_REMOTE : { ...NO_REMOTE, state: 'unknown' },
     spool,
+    remote: unseenRemote(config),
     store: { totals: async () => store.totals },
     storeState:
       store.reason === null ? { state: 'up', reason: null } : { state: 'down', reason: store.reason },

@@ -10,7 +10,7 @@ import type { HookInput } from './hookEvents.ts'
  */
 export function healthLine({ source }: HookInput, status: Status | undefined): string | undefined {
   if (!status) return 'memsync: no daemon runs; start it with `memsync daemon`'
-  const [first, ...others] = findTroubles(status)
+  const [first, ...others] = findTroubles(status, Date.now())
   if (first) {
     const more = others.length > 0 ? `, and ${others.length} more` : ''
     return `memsync: ${first.problem}${more}; \`memsync status\` says more`

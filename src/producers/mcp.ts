@@ -125,7 +125,7 @@ function createMcpServer(options: McpOptions, logger: Logger): McpServer {
     TOOLS.memory_status,
     answer(async () => {
       const status = await findStatus(config)
-      const troubles = findTroubles(status)
+      const troubles = findTroubles(status, Date.now())
       const { waiting, delayed, active } = status.lanes.sync
       return {
         healthy: troubles.length === 0,
