@@ -3,7 +3,6 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { askDaemon } from '../src/daemon/controlClient.ts'
 
 const DIST = join(import.meta.dirname, '..', 'dist')
 /** Linux counts process time in ticks of 10 ms. */
@@ -91,9 +90,4 @@ export function enqueueMs(daemon: Daemon, number: number): number {
 /** Milliseconds of `node -e 0`. */
 export function emptyNodeMs(): number {
   return timed(() => execFileSync(process.execPath, ['-e', '0'], { stdio: 'ignore' }))
-}
-
-/** Whether the daemon answers. */
-export async function answers(daemon: Daemon): Promise<boolean> {
-  return (await askDaemon(daemon.dataDir, { op: 'status' }, 2000)) !== undefined
 }

@@ -19,7 +19,7 @@ import { percentile } from './measure.ts'
 const KEEP_COMPLETED = { count: 1000, age: 3600 }
 const VALUE = { note: 'x'.repeat(480) }
 
-export function memories(count: number): { key: string; value: unknown }[] {
+function memories(count: number): { key: string; value: unknown }[] {
   return Array.from({ length: count }, (_, number) => ({ key: `bench-${number}`, value: VALUE }))
 }
 

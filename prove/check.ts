@@ -10,7 +10,7 @@ interface Name {
   key: string
 }
 
-export interface SentMemory extends Name {
+interface SentMemory extends Name {
   producer: number
   line: number
   /** Undefined for a delete. */

@@ -18,7 +18,7 @@ export interface InputLine {
   memory: Memory | undefined
 }
 
-export interface Memory {
+interface Memory {
   namespace: string
   key: string
   /** The value as JSON; undefined for a delete. */

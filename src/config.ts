@@ -5,9 +5,22 @@
  */
 import { readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { parseEnv } from 'node:util'
 import { MemsyncError } from './errors.ts'
+import {
+  folder,
+  integer,
+  isLoopback,
+  type ListenAddress,
+  listenAddress,
+  oneOf,
+  text,
+  token,
+  url,
+  word,
+  yesOrNo,
+} from './settingFormats.ts'
 
 interface Setting {
   /** Checks and converts; throws a plain Error that says what is wrong with the value. */
@@ -17,46 +30,6 @@ interface Setting {
   example: string
   description: string
   secret?: true
-}
-
-function integer(min: number, max: number) {
-  return (text: string): number => {
-    const value = Number(text)
-    if (!/^\d+$/.test(text) || value < min || value > max) {
-      throw new Error(`is not a whole number from ${min} to ${max}`)
-    }
-    return value
-  }
-}
-
-function oneOf<const T extends string>(...choices: T[]) {
-  return (text: string): T => {
-    const choice = choices.find((candidate) => candidate === text)
-    if (choice === undefined) throw new Error(`is not one of ${choices.join(', ')}`)
-    return choice
-  }
-}
-
-function url(...protocols: string[]) {
-  return (text: string): string => {
-    const protocol = URL.canParse(text) ? new URL(text).protocol.slice(0, -1) : ''
-    if (!protocols.includes(protocol)) throw new Error(`is not a URL of ${protocols.join(' or ')}`)
-    return text
-  }
-}
-
-function folder(text: string): string {
-  if (text.includes('\0')) throw new Error('is not a path')
-  return resolve(text.replace(/^~(?=\/|$)/, homedir()))
-}
-
-function word(text: string): string {
-  if (!/^[A-Za-z0-9_-]{1,64}$/.test(text)) throw new Error('is not 1 to 64 letters, digits, - or _')
-  return text
-}
-
-function text(value: string): string {
-  return value
 }
 
 function defaultDataDir(): string {
@@ -153,6 +126,13 @@ export const SETTINGS = {
     description: 'The key or token the memory server asks for.',
     secret: true,
   },
+  MEMSYNC_REMOTE_INSECURE: {
+    parse: yesOrNo,
+    default: 'false',
+    example: 'true',
+    description:
+      'Whether the key may go over plain http to another machine, where anyone between can read it.',
+  },
   MEMSYNC_REMOTE_PROBE_PATH: {
     parse: text,
     example: '/health',
@@ -199,6 +179,18 @@ export const SETTINGS = {
     example: '300000',
     description: 'How long the memory server must be away before that is told, in milliseconds.',
   },
+  MEMSYNC_SERVE_LISTEN: {
+    parse: listenAddress,
+    default: '127.0.0.1:8765',
+    example: 'unix:/run/memsyncd/serve.sock',
+    description: 'Where `memsync serve` listens: HOST:PORT or unix:PATH. TLS is left to a proxy in front.',
+  },
+  MEMSYNC_SERVE_TOKEN: {
+    parse: token,
+    example: '$(openssl rand -hex 32)',
+    description: 'What clients of `memsync serve` present; it serves nobody without one.',
+    secret: true,
+  },
   MEMSYNC_LOG_LEVEL: {
     parse: oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),
     default: 'info',
@@ -238,6 +230,7 @@ export interface Config {
   remoteKind: RemoteKindSetting
   remoteUrl: string | undefined
   remoteKey: string | undefined
+  remoteInsecure: boolean
   remoteProbePath: string | undefined
   healthIntervalMs: number
   healthFailures: number
@@ -246,12 +239,14 @@ export interface Config {
   notifyCommand: string | undefined
   notifyUrl: string | undefined
   notifyAfterMs: number
+  serveListen: ListenAddress
+  serveToken: string | undefined
   logLevel: string
   workerJob: string | undefined
   workerPayload: string | undefined
 }
 
-export type SettingSource = 'flag' | 'environment' | 'file' | 'default' | 'unset'
+type SettingSource = 'flag' | 'environment' | 'file' | 'default' | 'unset'
 
 interface LoadedConfig {
   config: Config
@@ -275,6 +270,29 @@ function readSettingsFile(path: string, required: boolean): Texts {
     throw new MemsyncError('MEMSYNC_BAD_SETTING', `${unknown} in ${path}: there is no such setting`)
   }
   return texts
+}
+
+/** Kinds whose server takes nothing without a key; a self-hosted Mem0 can be open, and the wrapper asks for none. */
+const KEYED_KINDS: readonly RemoteKindSetting[] = ['mem0-platform', 'http']
+
+/** What the settings of the remote must be to each other. */
+function checkRemote({ remoteKind, remoteUrl, remoteKey, remoteInsecure }: Config): void {
+  if (remoteKind === 'none') return
+  const missing = (name: 'MEMSYNC_REMOTE_URL' | 'MEMSYNC_REMOTE_KEY') => {
+    const example = `${name}=${SETTINGS[name].example}`
+    const problem = `${name}: missing, and MEMSYNC_REMOTE_KIND=${remoteKind} needs one; for example ${example}`
+    return new MemsyncError('MEMSYNC_BAD_SETTING', problem)
+  }
+  if (remoteUrl === undefined && remoteKind !== 'mem0-platform') throw missing('MEMSYNC_REMOTE_URL')
+  if (remoteKey === undefined && KEYED_KINDS.includes(remoteKind)) throw missing('MEMSYNC_REMOTE_KEY')
+  if (remoteUrl === undefined || remoteKey === undefined || remoteInsecure) return
+  const { protocol, hostname } = new URL(remoteUrl)
+  if (protocol === 'https:' || isLoopback(hostname)) return
+  throw new MemsyncError(
+    'MEMSYNC_BAD_SETTING',
+    `MEMSYNC_REMOTE_URL: plain http to ${hostname} would carry MEMSYNC_REMOTE_KEY for anyone between to read; ` +
+      'use https, or MEMSYNC_REMOTE_INSECURE=true where the link is private (a VPN, a tunnel)',
+  )
 }
 
 /**
@@ -331,6 +349,7 @@ export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedC
     remoteKind: sure(read('MEMSYNC_REMOTE_KIND')),
     remoteUrl: read('MEMSYNC_REMOTE_URL'),
     remoteKey: read('MEMSYNC_REMOTE_KEY'),
+    remoteInsecure: sure(read('MEMSYNC_REMOTE_INSECURE')),
     remoteProbePath: read('MEMSYNC_REMOTE_PROBE_PATH'),
     healthIntervalMs: sure(read('MEMSYNC_HEALTH_INTERVAL_MS')),
     healthFailures: sure(read('MEMSYNC_HEALTH_FAILURES')),
@@ -339,21 +358,13 @@ export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedC
     notifyCommand: read('MEMSYNC_NOTIFY_COMMAND'),
     notifyUrl: read('MEMSYNC_NOTIFY_URL'),
     notifyAfterMs: sure(read('MEMSYNC_NOTIFY_AFTER_MS')),
+    serveListen: sure(read('MEMSYNC_SERVE_LISTEN')),
+    serveToken: read('MEMSYNC_SERVE_TOKEN'),
     logLevel: sure(read('MEMSYNC_LOG_LEVEL')),
     workerJob: read('WORKER_JOB'),
     workerPayload: read('WORKER_PAYLOAD'),
   }
-  if (
-    config.remoteKind !== 'none' &&
-    config.remoteKind !== 'mem0-platform' &&
-    config.remoteUrl === undefined
-  ) {
-    throw new MemsyncError(
-      'MEMSYNC_BAD_SETTING',
-      `MEMSYNC_REMOTE_URL: missing, and MEMSYNC_REMOTE_KIND=${config.remoteKind} needs one; for example ` +
-        `MEMSYNC_REMOTE_URL=${SETTINGS.MEMSYNC_REMOTE_URL.example}`,
-    )
-  }
+  checkRemote(config)
   for (const [name, path] of [
     ['MEMSYNC_DATA_DIR', config.dataDir],
     ['MEMSYNC_CONFIG', configFile],

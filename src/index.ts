@@ -21,6 +21,7 @@ export {
   type MemoryInput,
   type MemoryRollbackPayload,
   type MemoryRollbackResult,
+  type MemorySyncJob,
   type MemorySyncPayload,
   type MemorySyncResult,
   publishedSchema,

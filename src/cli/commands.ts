@@ -24,6 +24,7 @@ export function describeCommands(program: Command, action: Action): void {
   describeWrites(program, action)
   describeReads(program, action)
   describeStatus(program, action)
+  describeRemote(program, action)
   describeDeadLetters(
     program
       .command('dlq')
@@ -184,6 +185,60 @@ function describeStatus(program: Command, action: Action): void {
     )
     .addHelpText('after', examples(['memsync status --json', 'for a program']))
     .action(action(async () => (await import('./status.ts')).status))
+}
+
+function describeRemote(program: Command, action: Action): void {
+  program
+    .command('verify')
+    .summary('compare the remote with the store')
+    .description(
+      'Reads the remote back and compares every memory with the store. Exit code 1 where a key is missing, different, ' +
+        'there more than once, or unknown here. What is still on its way is counted and is no fault.',
+    )
+    .option('--namespace <names...>', 'only these namespaces (default: every one of the store)')
+    .addHelpText(
+      'after',
+      examples(
+        ['memsync verify', 'what is wrong, the first 20 of each kind'],
+        ['memsync verify --namespace alice --json', 'everything that is wrong, for a program'],
+      ),
+    )
+    .action(action(async () => (await import('./verify.ts')).verify))
+  program
+    .command('reconcile')
+    .summary('repair what verify finds')
+    .description(
+      'Makes the remote hold what the store holds: what is missing, different, there more than once, or deleted here is ' +
+        'pushed again by the daemon. Keys that the store never had stay unless --remove-unknown is given.',
+    )
+    .option('--namespace <names...>', 'only these namespaces (default: every one of the store)')
+    .option('--remove-unknown', 'remove keys that the store never had; asks first on a terminal')
+    .option('--yes', 'do not ask')
+    .option('--dry-run', 'only say what would be done')
+    .addHelpText(
+      'after',
+      examples(
+        ['memsync reconcile --dry-run', 'what would be done'],
+        ['memsync reconcile && memsync verify', 'and see the rest arrive'],
+      ),
+    )
+    .action(action(async () => (await import('./reconcile.ts')).reconcile))
+  program
+    .command('serve')
+    .summary('be a memory server for other machines')
+    .description(
+      'Serves this store to daemons whose MEMSYNC_REMOTE_KIND is http, in the foreground until SIGTERM or Ctrl-C. Clients ' +
+        'present MEMSYNC_SERVE_TOKEN. It speaks plain http: put a proxy with TLS in front of it, or a tunnel.',
+    )
+    .option('--listen <address>', 'HOST:PORT or unix:PATH (MEMSYNC_SERVE_LISTEN)')
+    .addHelpText(
+      'after',
+      examples(
+        ['MEMSYNC_SERVE_TOKEN=$(cat token) memsync serve', 'on 127.0.0.1:8765'],
+        ['memsync serve --listen unix:/run/memsyncd/serve.sock', 'for a proxy on this machine'],
+      ),
+    )
+    .action(action(async () => (await import('./serve.ts')).serve))
 }
 
 function withFilter(command: Command): Command {

@@ -1,12 +1,14 @@
 /** What every command is given: the settings in force, and how its result is to be printed. */
 import { type Config, loadConfig, type SettingName } from '../config.ts'
 
-/** The flags every command takes, as commander names them. */
+/** The flags that are settings too, as commander names them. */
 export interface GlobalFlags {
   json?: boolean
   dataDir?: string
   redisUrl?: string
   config?: string
+  /** Of `memsync serve`. */
+  listen?: string
 }
 
 export interface CommandContext extends ReturnType<typeof loadConfig> {
@@ -20,6 +22,7 @@ export function createContext(flags: GlobalFlags): CommandContext {
     ...(flags.dataDir === undefined ? {} : { MEMSYNC_DATA_DIR: flags.dataDir }),
     ...(flags.redisUrl === undefined ? {} : { REDIS_URL: flags.redisUrl }),
     ...(flags.config === undefined ? {} : { MEMSYNC_CONFIG: flags.config }),
+    ...(flags.listen === undefined ? {} : { MEMSYNC_SERVE_LISTEN: flags.listen }),
   }
   const loaded = loadConfig(settings)
   // Modules that load the settings themselves (the default store, a queue) are to see the flags too.

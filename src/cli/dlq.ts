@@ -1,8 +1,8 @@
 /** `memsync dlq`: the jobs that wait for a person. Nothing is redriven or dropped that was not asked for by name. */
-import { createInterface } from 'node:readline/promises'
 import { type ErrorClass, MemsyncError } from '../errors.ts'
 import type { DeadLetterDesk } from '../queue/deadLetterDesk.ts'
 import type { DeadLetter, DeadLetterFilter } from '../queue/deadLetters.ts'
+import { confirm } from './confirm.ts'
 import type { CommandContext } from './context.ts'
 import { formatDuration, parseDurationMs } from './duration.ts'
 import { badUsage } from './failure.ts'
@@ -44,9 +44,12 @@ async function atDesk<T>(context: CommandContext, work: (desk: DeadLetterDesk) =
 export async function list(context: CommandContext, flags: FilterFlags): Promise<number> {
   const filter = parseFilter(flags)
   return atDesk(context, async (desk) => {
+    let shown = 0
     for await (const entry of desk.deadLetters.list(filter)) {
       await (context.json ? printJson(entry) : print(listLine(entry)))
+      shown++
     }
+    if (shown === 0 && !context.json) process.stderr.write('there are no such dead letters\n')
     return 0
   })
 }
@@ -114,17 +117,6 @@ async function dropOne(desk: DeadLetterDesk, id: string): Promise<boolean> {
   } catch (error) {
     if (error instanceof MemsyncError && error.code === 'MEMSYNC_NOT_FOUND') return false
     throw error
-  }
-}
-
-/** Yes where nobody is there to be asked: the call itself says then what to drop. */
-async function confirm(question: string): Promise<boolean> {
-  if (!process.stdin.isTTY || !process.stderr.isTTY) return true
-  const terminal = createInterface({ input: process.stdin, output: process.stderr })
-  try {
-    return /^y(es)?$/i.test((await terminal.question(`${question} [y/N] `)).trim())
-  } finally {
-    terminal.close()
   }
 }
 

@@ -159,8 +159,14 @@ class Intake {
       await this.take(line)
     }
     this.sender.flushWhenIdle()
-    const { readBytes, refused } = this
-    this.bar.update({ readBytes, totalBytes: this.input.totalBytes, accepted: this.sender.accepted, refused })
+    this.bar.update({
+      done: this.readBytes,
+      total: this.input.totalBytes,
+      tallies: [
+        [this.sender.accepted, 'accepted'],
+        [this.refused, 'refused'],
+      ],
+    })
   }
 
   private async take(line: NdjsonLine): Promise<void> {

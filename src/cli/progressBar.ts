@@ -1,14 +1,17 @@
-/** The progress of a long input on a terminal: what it looks like (pure), and when it is drawn. */
+/** The progress of a long run on a terminal: what it looks like (pure), and when it is drawn. */
 import { formatDuration } from './duration.ts'
 
 export interface Progress {
-  readBytes: number
-  /** Undefined where the input does not say how long it is. */
-  totalBytes: number | undefined
-  accepted: number
-  refused: number
+  /** How far it is, in whatever unit `total` has. */
+  done: number
+  /** Undefined where nobody knows how much there is. */
+  total: number | undefined
+  /** What was counted so far: the first always, with its rate, the others where they are not 0. */
+  tallies: readonly [Tally, ...Tally[]]
   elapsedMs: number
 }
+
+type Tally = readonly [count: number, word: string]
 
 const BAR_WIDTH = 24
 const REDRAW_INTERVAL_MS = 100
@@ -16,10 +19,10 @@ const ERASE_LINE = '\r\u001b[K'
 
 /** One line, never longer than the terminal is wide. */
 export function renderProgress(progress: Progress, columns: number): string {
-  const { readBytes, totalBytes, accepted, refused, elapsedMs } = progress
+  const { total, tallies, elapsedMs } = progress
   const parts: string[] = []
-  if (totalBytes !== undefined && totalBytes > 0) {
-    const done = Math.min(1, readBytes / totalBytes)
+  if (total !== undefined && total > 0) {
+    const done = Math.min(1, progress.done / total)
     const filled = Math.floor(done * BAR_WIDTH)
     parts.push(
       `[${'#'.repeat(filled)}${'-'.repeat(BAR_WIDTH - filled)}] ${String(Math.floor(done * 100)).padStart(3)} %`,
@@ -27,9 +30,11 @@ export function renderProgress(progress: Progress, columns: number): string {
     if (done > 0 && done < 1 && elapsedMs > 1000)
       parts.push(`${formatDuration((elapsedMs * (1 - done)) / done)} left`)
   }
-  parts.push(`${accepted.toLocaleString('en-US')} accepted`)
-  if (refused > 0) parts.push(`${refused.toLocaleString('en-US')} refused`)
-  if (elapsedMs > 500) parts.push(`${Math.round(accepted / (elapsedMs / 1000)).toLocaleString('en-US')}/s`)
+  for (const [place, [count, word]] of tallies.entries()) {
+    if (place === 0 || count > 0) parts.push(`${count.toLocaleString('en-US')} ${word}`)
+  }
+  const [[first]] = tallies
+  if (elapsedMs > 500) parts.push(`${Math.round(first / (elapsedMs / 1000)).toLocaleString('en-US')}/s`)
   return parts.join('  ').slice(0, Math.max(0, columns - 1))
 }
 

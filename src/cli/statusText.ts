@@ -13,7 +13,7 @@ interface Trouble {
 }
 
 /** What keeps memories from arriving, worst first, each with what to do about it. */
-export function findTroubles(status: Status): Trouble[] {
+export function findTroubles(status: Status, nowMs: number): Trouble[] {
   const { daemon, redis, store, lanes, deadLetters, spool } = status
   const troubles: Trouble[] = []
   const add = (problem: string, next: string) => troubles.push({ problem, next })
@@ -31,6 +31,14 @@ export function findTroubles(status: Status): Trouble[] {
   }
   if (store.state === 'down') {
     add(withReason('the store cannot be used', store.reason), 'mend it; what waits goes on by itself')
+  }
+  if (status.remote.state === 'down') {
+    const since =
+      status.remote.since === null ? '' : ` for ${formatDuration(nowMs - Date.parse(status.remote.since))}`
+    add(`the remote is away${since}`, 'mend or start it; what waits for it goes on by itself')
+  }
+  if (status.remote.state === 'credentials') {
+    add('the remote refuses the credentials', 'correct MEMSYNC_REMOTE_KEY, or the key in the remote')
   }
   if (spool.records === null) add('the spool cannot be read', 'make its folder readable for this user')
   if (daemon.running && redis.state === 'up' && (spool.oldestMs ?? 0) > LONG_WAIT_MS) {
@@ -59,7 +67,7 @@ export function renderStatus(status: Status, nowMs: number, paint: Paint): strin
     line('daemon', daemonText(status, nowMs, paint)),
     line('redis', redisText(status, nowMs, paint)),
     line('store', storeText(status, paint)),
-    ...(status.remote.state === 'none' ? [] : [line('remote', remoteText(status, paint))]),
+    ...(status.remote.state === 'none' ? [] : [line('remote', remoteText(status, nowMs, paint))]),
     '',
     ...laneTable(status, paint),
     '',
@@ -67,8 +75,9 @@ export function renderStatus(status: Status, nowMs: number, paint: Paint): strin
     line('pending', numberText(pending(status))),
     line('failed', paint(status.deadLetters ? 'bad' : 'good', numberText(status.deadLetters))),
     line('total synced', totalsText(status)),
+    ...(status.remote.state === 'none' ? [] : [line('total pushed', pushedText(status))]),
   ]
-  const troubles = findTroubles(status)
+  const troubles = findTroubles(status, nowMs)
   if (troubles.length > 0) lines.push('')
   for (const { problem, next } of troubles) {
     lines.push(`${paint('bad', '!')} ${printable(problem)}`, `  next: ${next}`)
@@ -103,10 +112,30 @@ function storeText({ store }: Status, paint: Paint): string {
   return `${state}, ${count(store.keys)} ${store.keys === 1 ? 'memory' : 'memories'}, ${formatBytes(store.bytes)}`
 }
 
-function remoteText({ remote }: Status, paint: Paint): string {
+const REMOTE_STATES = {
+  ...{ up: 'up', down: 'away', credentials: 'refuses our credentials' },
+  ...{ unknown: 'unknown', none: 'none' },
+} as const satisfies Record<Status['remote']['state'], string>
+
+function remoteText({ remote }: Status, nowMs: number, paint: Paint): string {
   const meaning: Meaning = remote.state === 'up' ? 'good' : remote.state === 'unknown' ? 'warning' : 'bad'
-  const latency = remote.latencyMs === null ? '' : `, ${Math.round(remote.latencyMs)} ms`
-  return `${withReason(paint(meaning, remote.state), remote.reason)}${latency}`
+  const since = remote.since === null ? '' : ` for ${formatDuration(nowMs - Date.parse(remote.since))}`
+  const latency = remote.latencyMs === null ? '' : `, answers in ${Math.round(remote.latencyMs)} ms`
+  // The request's id is for whoever searches the logs.
+  const reason = remote.reason?.replace(/ \(request [\w.-]+\)/, '') ?? null
+  const state = `${paint(meaning, REMOTE_STATES[remote.state])}${since}${latency}`
+  const endpoint = remote.endpoint === null ? '' : `  ${paint('quiet', printable(remote.endpoint))}`
+  const why = reason === null ? '' : `\n${line('', printable(reason))}`
+  return `${state}${endpoint}${why}`
+}
+
+/** Pointers stand for memories: one for each that is not yet on the remote. */
+function pushedText({ totals, lanes: { push } }: Status): string {
+  if (push.waiting === null) return count(totals.pushed)
+  const left = push.waiting + (push.delayed ?? 0) + (push.active ?? 0)
+  const oldest =
+    push.oldestWaitingMs === null ? '' : `, the oldest for ${formatDuration(push.oldestWaitingMs)}`
+  return `${count(totals.pushed)}${left === 0 ? '' : `, ${count(left)} to go${oldest}`}`
 }
 
 function spoolText({ spool: { records, bytes, oldestMs } }: Status, paint: Paint): string {

@@ -27,7 +27,8 @@ export function parseJsonExactly(text: string): unknown {
       typeof part === 'number' &&
       source !== undefined &&
       INTEGER.test(source) &&
-      BigInt(part) !== BigInt(source)
+      JSON.stringify(part) !== source &&
+      source !== '-0'
     ) {
       throw new MemsyncError(
         'MEMSYNC_INVALID_VALUE',

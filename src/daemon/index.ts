@@ -13,6 +13,7 @@ import type { Config } from '../config.ts'
 import { MemsyncError, toMemsyncError } from '../errors.ts'
 import { openStore } from '../infrastructure/memory/index.ts'
 import type { Store } from '../infrastructure/memory/port.ts'
+import { openConfiguredRemote } from '../infrastructure/remote/configured.ts'
 import type { Remote } from '../infrastructure/remote/port.ts'
 import { DEAD_LETTER_QUEUE, PUSH_QUEUE, SYNC_QUEUE } from '../jobs/index.ts'
 import type { Logger } from '../logger.ts'
@@ -32,11 +33,11 @@ import { legacyFilesPart } from './legacyFiles.ts'
 import { Lifecycle, type Part } from './lifecycle.ts'
 import { Notifier } from './notifier.ts'
 import { acquireProcessLock, instanceLockPath, type ProcessLock } from './processLock.ts'
-import { openConfiguredRemote, PushService } from './pushService.ts'
+import { PushService } from './pushService.ts'
 import { RedisSupervisor } from './redisSupervisor.ts'
 import { awaitRedis } from './redisWait.ts'
 import { readSpoolDepth, SpoolService } from './spoolService.ts'
-import { composeStatus, NO_REMOTE, type ObservedQueues, readQueueFigures, type Status } from './status.ts'
+import { composeStatus, type ObservedQueues, readQueueFigures, type Status, unseenRemote } from './status.ts'
 import { StoreHealth } from './storeHealth.ts'
 import { ProgressWatchdog, STALLED_EXIT_CODE } from './watchdog.ts'
 
@@ -130,7 +131,7 @@ export class Daemon {
   /** Drains within the configured time and releases everything; works with Redis down. Idempotent. */
   async stop(): Promise<void> {
     await this.lifecycle.stop()
-    await this.notifier.settled()
+    await this.notifier.close()
   }
 
   private lockPart(): Part {
@@ -200,26 +201,25 @@ export class Daemon {
         this.redis = redis
         this.pushRedis = this.remote && connectRedis(this.endpoint, 'worker')
         this.pushRedis?.on('error', () => undefined)
-        this.producer = {
-          redis: producerRedis,
-          queues: { sync: open(SYNC_QUEUE), push: open(PUSH_QUEUE), deadLetters: open(DEAD_LETTER_QUEUE) },
-        }
         const connections = [redis, producerRedis, ...(this.pushRedis ? [this.pushRedis] : [])]
         try {
           await awaitRedis(connections, this.logger, signal)
         } catch (error) {
-          this.disconnect()
+          for (const connection of connections) connection.disconnect()
           throw error
         }
+        // Only now: BullMQ takes a first connect that fails for the last word.
+        this.producer = {
+          redis: producerRedis,
+          queues: { sync: open(SYNC_QUEUE), push: open(PUSH_QUEUE), deadLetters: open(DEAD_LETTER_QUEUE) },
+        }
       },
-      stop: async () => this.disconnect(),
+      stop: async () => {
+        this.redis?.disconnect()
+        this.pushRedis?.disconnect()
+        this.producer?.redis.disconnect()
+      },
     }
-  }
-
-  private disconnect(): void {
-    this.redis?.disconnect()
-    this.pushRedis?.disconnect()
-    this.producer?.redis.disconnect()
   }
 
   private workerPart(): Part {
@@ -254,7 +254,7 @@ export class Daemon {
         try {
           // Before the lane opens: what waits there was accepted before what the lane will take next.
           await this.spoolService.start(signal)
-          await this.worker.start(signal)
+          await this.worker.start({ signal })
         } catch (error) {
           await this.spoolService.stop()
           throw error
@@ -313,6 +313,7 @@ export class Daemon {
           notifier,
           onDeadLetter: (entry) => this.tellFirstDeadLetter(entry),
           onWorkerError: worker.redisHealth.report,
+          onStalled: () => this.giveUp(STALLED_EXIT_CODE),
         })
         await this.push.start()
       },
@@ -376,8 +377,11 @@ export class Daemon {
         return { status: await this.status() }
       case 'enqueue':
         return { ...(await this.enqueue(request)) }
+      case 'sweep-push':
+        this.push?.worker.requestSweep()
+        return {}
       default:
-        throw new MemsyncError('MEMSYNC_BAD_USAGE', 'op: must be status or enqueue')
+        throw new MemsyncError('MEMSYNC_BAD_USAGE', 'op: must be status, enqueue or sweep-push')
     }
   }
 
@@ -415,7 +419,7 @@ export class Daemon {
       figures,
       syncGate: this.storeHealth?.gate ?? 'unknown',
       pushGate: this.remote ? (this.push?.gate ?? 'unknown') : 'off',
-      remote: this.push?.remoteStatus ?? (this.remote ? { ...NO_REMOTE, state: 'unknown' } : NO_REMOTE),
+      remote: this.push?.remoteStatus ?? unseenRemote(this.config),
       store,
       spool: await readSpoolDepth(this.spool),
       storeState: this.storeHealth?.storeState ?? { state: 'up', reason: null },
@@ -436,7 +440,7 @@ export class Daemon {
   private progressState(
     figures: Awaited<ReturnType<typeof this.figures>>,
   ): Status['daemon']['progress']['state'] {
-    if (this.watchdog?.stalled) return 'stalled'
+    if (this.watchdog?.stalled || this.push?.stalled) return 'stalled'
     if (!figures || this.redisCondition.state !== 'up' || this.storeHealth?.gate === 'shut') return 'waiting'
     const { waiting, active, delayed } = figures.sync
     return (waiting ?? 0) + (active ?? 0) + (delayed ?? 0) === 0 ? 'idle' : 'working'

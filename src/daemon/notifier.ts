@@ -1,6 +1,6 @@
 /**
  * Telling the operator what is worth knowing, once per change: through a command, a URL, both or neither. It
- * never delays or fails what it tells about.
+ * never delays or fails what it tells about, and leaves no command behind that hangs.
  */
 import { spawn } from 'node:child_process'
 import { hostname } from 'node:os'
@@ -10,6 +10,8 @@ import type { Logger } from '../logger.ts'
 import { DAEMON_VERSION } from '../release.ts'
 
 const TIMEOUT_MS = 10_000
+/** At the end of the process: long enough for what works, and short beside the time a supervisor gives. */
+const CLOSE_GRACE_MS = 1_000
 
 /** What is told. No value, no key of a memory, no secret. */
 export type Notice =
@@ -23,6 +25,7 @@ export class Notifier {
   private readonly config: Pick<Config, 'notifyCommand' | 'notifyUrl'>
   private readonly logger: Logger
   private readonly underway = new Set<Promise<void>>()
+  private readonly closing = new AbortController()
 
   constructor(config: Pick<Config, 'notifyCommand' | 'notifyUrl'>, logger: Logger) {
     this.config = config
@@ -37,14 +40,17 @@ export class Notifier {
       host: hostname(),
       program: `memsyncd ${DAEMON_VERSION}`,
     })
-    if (this.config.notifyCommand !== undefined)
-      this.send(notice, runCommand(this.config.notifyCommand, text))
-    if (this.config.notifyUrl !== undefined) this.send(notice, post(this.config.notifyUrl, text))
+    const { notifyCommand, notifyUrl } = this.config
+    const signal = AbortSignal.any([this.closing.signal, AbortSignal.timeout(TIMEOUT_MS)])
+    if (notifyCommand !== undefined) this.send(notice, runCommand(notifyCommand, text, signal))
+    if (notifyUrl !== undefined) this.send(notice, post(notifyUrl, text, signal))
   }
 
-  /** Resolves once what was told is delivered or given up. */
-  async settled(): Promise<void> {
+  /** Resolves once what was told is delivered or given up, soon either way. */
+  async close(): Promise<void> {
+    const late = setTimeout(() => this.closing.abort(), CLOSE_GRACE_MS)
     await Promise.all(this.underway)
+    clearTimeout(late)
   }
 
   private send(notice: Notice, delivery: Promise<void>): void {
@@ -58,14 +64,14 @@ export class Notifier {
   }
 }
 
-async function post(url: string, text: string): Promise<void> {
+async function post(url: string, text: string, signal: AbortSignal): Promise<void> {
   let response: Response
   try {
     response = await fetch(url, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: text,
-      signal: AbortSignal.timeout(TIMEOUT_MS),
+      signal,
       redirect: 'manual',
     })
   } catch (thrown) {
@@ -76,16 +82,31 @@ async function post(url: string, text: string): Promise<void> {
   if (!response.ok) throw new Error(`MEMSYNC_NOTIFY_URL answered ${response.status}`)
 }
 
-function runCommand(command: string, text: string): Promise<void> {
+function runCommand(command: string, text: string, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, { shell: true, stdio: ['pipe', 'ignore', 'ignore'], timeout: TIMEOUT_MS })
+    // A group of its own, so that what the shell started ends with it.
+    const child = spawn(command, { shell: true, detached: true, stdio: ['pipe', 'ignore', 'ignore'] })
+    const cut = () => killGroup(child.pid)
+    signal.addEventListener('abort', cut, { once: true })
     child.once('error', () => reject(new Error('MEMSYNC_NOTIFY_COMMAND could not be run')))
-    child.once('exit', (code, signal) => {
+    child.once('exit', (code, by) => {
+      signal.removeEventListener('abort', cut)
       if (code === 0) resolve()
-      else reject(new Error(`MEMSYNC_NOTIFY_COMMAND ended with ${signal ?? `exit code ${code}`}`))
+      else if (signal.aborted) reject(new Error('MEMSYNC_NOTIFY_COMMAND did not end in time'))
+      else reject(new Error(`MEMSYNC_NOTIFY_COMMAND ended with ${by ?? `exit code ${code}`}`))
     })
     // A command that does not read is no failure.
     child.stdin.on('error', () => undefined)
     child.stdin.end(text)
   })
+}
+
+function killGroup(pid: number | undefined): void {
+  if (pid === undefined) return
+  try {
+    process.kill(-pid, 'SIGKILL')
+  } catch (error) {
+    // It ended by itself a moment ago.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+  }
 }

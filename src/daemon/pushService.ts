@@ -6,48 +6,21 @@
  */
 import type { Redis } from 'ioredis'
 import type { Config } from '../config.ts'
-import { MemsyncError } from '../errors.ts'
 import type { Transition } from '../health/gate.ts'
 import { Monitor } from '../health/monitor.ts'
 import type { MemoryName, Store } from '../infrastructure/memory/port.ts'
-import { openRemote } from '../infrastructure/remote/index.ts'
-import type { Remote, RemoteKind } from '../infrastructure/remote/port.ts'
+import { probeTimeoutMs, remoteIdentity } from '../infrastructure/remote/configured.ts'
+import type { Remote } from '../infrastructure/remote/port.ts'
 import type { Logger } from '../logger.ts'
 import type { DeadLetter } from '../queue/deadLetters.ts'
 import type { Life } from '../queue/epoch.ts'
 import { PushWorker } from '../queue/pushWorker.ts'
 import type { Notifier } from './notifier.ts'
 import type { GateState, Status } from './status.ts'
+import { ProgressWatchdog } from './watchdog.ts'
 
-const PLATFORM_URL = 'https://api.mem0.ai'
-
-/**
- * The remote that the settings name, or undefined where they name none.
- * @throws MEMSYNC_BAD_SETTING
- */
-export function openConfiguredRemote(config: Config): Remote | undefined {
-  if (config.remoteKind === 'none') return undefined
-  return openRemote(config.remoteKind, {
-    url: remoteUrl(config.remoteKind, config.remoteUrl),
-    key: config.remoteKey,
-    probePath: config.remoteProbePath,
-    callTimeoutMs: config.pushTimeoutMs,
-  })
-}
-
-function remoteUrl(kind: RemoteKind, url: string | undefined): string {
-  if (url !== undefined) return url
-  if (kind === 'mem0-platform') return PLATFORM_URL
-  throw new MemsyncError(
-    'MEMSYNC_BAD_SETTING',
-    `MEMSYNC_REMOTE_URL: missing, and MEMSYNC_REMOTE_KIND=${kind} needs it`,
-  )
-}
-
-/** What the push receipts are tied to: another server, or another kind, knows nothing of them. */
-export function remoteIdentity(config: Pick<Config, 'remoteKind' | 'remoteUrl'>): string {
-  return config.remoteKind === 'none' ? '' : `${config.remoteKind} ${config.remoteUrl ?? PLATFORM_URL}`
-}
+/** Of one job, one after the other: update, look up, remove a copy, create, and a probe to judge a failure. */
+const MAX_CALLS_PER_JOB = 5
 
 export interface PushServiceOptions {
   config: Config
@@ -59,13 +32,17 @@ export interface PushServiceOptions {
   notifier: Notifier
   onDeadLetter: (entry: DeadLetter) => void
   onWorkerError: (error: Error) => void
+  /** It makes no progress, also with new workers; the operator was told. */
+  onStalled: () => void
 }
 
 export class PushService {
   readonly worker: PushWorker
   private readonly options: PushServiceOptions
   private readonly monitor: Monitor
+  private readonly watchdog: ProgressWatchdog
   private gateConcurrency = 0
+  private timesShut = 0
   private redisUsable = true
   private longDown: NodeJS.Timeout | undefined
   private toldDown = false
@@ -80,6 +57,7 @@ export class PushService {
       store: options.store,
       remote,
       logger: options.logger,
+      timesShut: () => this.timesShut,
       onDependencyFailure: (error) => this.monitor.reportFailure(error),
       onSuccess: () => this.monitor.reportSuccess(),
       onDeadLetter: options.onDeadLetter,
@@ -89,13 +67,21 @@ export class PushService {
       probe: (signal) => remote.probe(signal),
       concurrency: config.pushConcurrency,
       intervalMs: config.healthIntervalMs,
+      probeTimeoutMs: probeTimeoutMs(config),
       failedProbesToShut: config.healthFailures,
       onChange: (concurrency) => {
         this.gateConcurrency = concurrency
+        if (concurrency === 0) this.timesShut++
         this.applyConcurrency()
       },
       onTransition: (transition) => void this.tell(transition),
     })
+    this.watchdog = this.createWatchdog()
+  }
+
+  /** The workers were rebuilt, and nothing has finished since. */
+  get stalled(): boolean {
+    return this.watchdog.stalled
   }
 
   get gate(): GateState {
@@ -106,6 +92,7 @@ export class PushService {
     const { health, sinceMs, reason, latencyMs } = this.monitor.status
     return {
       state: health,
+      endpoint: remoteIdentity(this.options.config),
       since: new Date(sinceMs).toISOString(),
       latencyMs: latencyMs ?? null,
       reason: reason ?? null,
@@ -121,11 +108,13 @@ export class PushService {
     this.worker.lane.setConcurrency(0)
     this.worker.start()
     this.monitor.start()
+    this.watchdog.start()
   }
 
   async stop(): Promise<void> {
     clearTimeout(this.longDown)
     this.monitor.stop()
+    this.watchdog.stop()
     await this.worker.stop(this.options.config.drainTimeoutMs)
     this.options.remote.close()
   }
@@ -143,6 +132,33 @@ export class PushService {
     this.redisUsable = usable
     this.applyConcurrency()
     if (usable) this.worker.requestSweep()
+  }
+
+  /** A job that waits for the remote is no stall: each of its calls has a deadline, and their sum is waited for. */
+  private createWatchdog(): ProgressWatchdog {
+    const { config, logger, notifier, onStalled } = this.options
+    const stallTimeoutMs = Math.max(config.stallTimeoutMs, MAX_CALLS_PER_JOB * config.pushTimeoutMs)
+    return new ProgressWatchdog({
+      stallTimeoutMs,
+      sample: async () => {
+        const { waiting = 0, active = 0 } = await this.worker.lane.queue.getJobCounts('waiting', 'active')
+        const isGateOpen = this.gate !== 'shut'
+        const finished = this.worker.lane.finishedCount
+        return { waiting, active, finished, isGateOpen, isRedisReachable: this.redisUsable }
+      },
+      rebuild: () => {
+        logger.error({ lane: 'push', stallTimeoutMs }, 'no progress: the worker is rebuilt')
+        this.worker.lane.rebuild()
+      },
+      exit: (error) => {
+        logger.fatal(
+          { lane: 'push', code: error.code, reason: error.message },
+          'no progress even so: exiting',
+        )
+        notifier.tell({ event: 'lane-stalled', lane: 'push', reason: error.message })
+        onStalled()
+      },
+    })
   }
 
   private applyConcurrency(): void {

@@ -3,7 +3,9 @@
  * store and Redis where no daemon answers.
  */
 import type { Queue } from 'bullmq'
+import type { Config } from '../config.ts'
 import type { Store } from '../infrastructure/memory/port.ts'
+import { remoteIdentity } from '../infrastructure/remote/configured.ts'
 import type { SpoolDepth } from '../producers/spoolFile.ts'
 import { DAEMON_VERSION } from '../release.ts'
 
@@ -53,6 +55,8 @@ export interface Status {
   }
   remote: {
     state: 'none' | 'up' | 'down' | 'credentials' | 'unknown'
+    /** Kind and URL; null where there is none. */
+    endpoint: string | null
     since: string | null
     latencyMs: number | null
     reason: string | null
@@ -159,5 +163,16 @@ export async function composeStatus(sources: StatusSources): Promise<Status> {
   }
 }
 
-/** What is said of the remote where none is configured. */
-export const NO_REMOTE: Status['remote'] = { state: 'none', since: null, latencyMs: null, reason: null }
+const NO_REMOTE: Status['remote'] = {
+  state: 'none',
+  endpoint: null,
+  since: null,
+  latencyMs: null,
+  reason: null,
+}
+
+/** What is said of the remote where nothing has looked at it. */
+export function unseenRemote(config: Pick<Config, 'remoteKind' | 'remoteUrl'>): Status['remote'] {
+  if (config.remoteKind === 'none') return NO_REMOTE
+  return { ...NO_REMOTE, state: 'unknown', endpoint: remoteIdentity(config) }
+}

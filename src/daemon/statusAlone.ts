@@ -13,7 +13,7 @@ import { connectRedis, describeEndpoint, redisEndpoint, waitUntilReady } from '.
 import { withinDeadline } from '../queue/enqueue.ts'
 import { probeRedis } from '../queue/redisProcess.ts'
 import { readSpoolDepth } from './spoolService.ts'
-import { composeStatus, NO_REMOTE, type QueueFigures, readQueueFigures, type Status } from './status.ts'
+import { composeStatus, type QueueFigures, readQueueFigures, type Status, unseenRemote } from './status.ts'
 
 const REDIS_TIMEOUT_MS = 1_000
 
@@ -40,7 +40,7 @@ export async function composeStatusAlone(config: Config, running: boolean): Prom
     figures: redis.figures,
     syncGate: 'unknown',
     pushGate: config.remoteKind === 'none' ? 'off' : 'unknown',
-    remote: config.remoteKind === 'none' ? NO_REMOTE : { ...NO_REMOTE, state: 'unknown' },
+    remote: unseenRemote(config),
     spool,
     store: { totals: async () => store.totals },
     storeState:

@@ -20,7 +20,8 @@ export class StoreHealth {
       onChange: onConcurrency,
       onTransition: ({ from, to, reason, downForMs }) => {
         if (to !== 'up') logger.error({ reason }, 'the store is away')
-        else if (from !== 'unknown') logger.info({ downForMs }, 'the store is back')
+        else if (from !== 'unknown')
+          logger.info({ downForMs: Math.round(downForMs ?? 0) }, 'the store is back')
       },
     })
   }

@@ -7,16 +7,19 @@
  */
 import { type MemsyncError, toMemsyncError } from '../errors.ts'
 import type { MemoryName, Receipt, Store, StoredMemory } from '../infrastructure/memory/port.ts'
+import { remoteVersion } from '../infrastructure/remote/compare.ts'
 import { contentOf } from '../infrastructure/remote/content.ts'
 import type { CallOptions, Remote } from '../infrastructure/remote/port.ts'
-import { compareVersions } from '../jobs/version.ts'
+import { compareVersions, type Version } from '../jobs/version.ts'
 
 /** What a push needs of the lane. */
 export interface PushContext {
-  store: Pick<Store, 'find' | 'receipts'>
+  store: Pick<Store, 'find' | 'receipts' | 'remoteState'>
   remote: Remote
   /** Resolves once the receipt is durable. */
   recordReceipt(name: MemoryName, receipt: Receipt): Promise<void>
+  /** Whether the remote was found away since the push began. */
+  wasAway: () => boolean
   /** Which try of the job this is, from 1. */
   attempt: number
   signal: AbortSignal
@@ -26,7 +29,7 @@ export interface PushContext {
  * - `pushed`: the remote holds this version
  * - `unchanged`: it already held this content, and no call changed anything
  * - `removed`: the memory is deleted, there and here
- * - `superseded`: the remote holds a newer version than this machine ever wrote
+ * - `superseded`: the remote holds a newer version than this machine ever wrote, and was left alone
  * - `kept`: the memory is deleted here, and this kind of remote cannot delete
  * - `absent`: the store has no such memory any more
  */
@@ -52,17 +55,22 @@ export async function memoryPush(name: MemoryName, context: PushContext): Promis
     remoteId: receipt?.remoteId,
     lookupFirst: receipt === undefined || context.attempt > 1,
   }
+  const { epochOffset } = await store.remoteState()
+  const pushed = { ...memory, remoteVersion: remoteVersion(memory.version, epochOffset) }
   try {
     return await (memory.deleted
-      ? remove(memory, receipt, options, context)
-      : push(memory, receipt, options, context))
+      ? remove(pushed, receipt, options, context)
+      : push(pushed, receipt, options, context))
   } catch (thrown) {
     throw await judge(toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED'), context)
   }
 }
 
+/** A memory with its version as the remote counts it. */
+type PushedMemory = StoredMemory & { remoteVersion: Version }
+
 async function push(
-  memory: StoredMemory,
+  memory: PushedMemory,
   receipt: Receipt | undefined,
   options: CallOptions,
   { remote, recordReceipt }: PushContext,
@@ -82,13 +90,13 @@ async function push(
     return { outcome: 'unchanged' }
   }
   const { namespace, key } = memory
-  const result = await remote.push({ namespace, key, content, version }, options)
+  const result = await remote.push({ namespace, key, content, version: memory.remoteVersion }, options)
   await record(result.remoteId)
   return { outcome: result.outcome === 'stored' ? 'pushed' : result.outcome, requestId: result.requestId }
 }
 
 async function remove(
-  memory: StoredMemory,
+  memory: PushedMemory,
   receipt: Receipt | undefined,
   options: CallOptions,
   { remote, recordReceipt }: PushContext,
@@ -100,7 +108,7 @@ async function remove(
     await record()
     return { outcome: 'unchanged' }
   }
-  const result = await remote.remove({ namespace, key, version }, options)
+  const result = await remote.remove({ namespace, key, version: memory.remoteVersion }, options)
   await record()
   const requestId = result.requestId === undefined ? {} : { requestId: result.requestId }
   switch (result.outcome) {
@@ -115,17 +123,19 @@ async function remove(
 }
 
 /**
- * A call that never got an answer may be the remote's fault or this memory's own. A remote that answers a probe
- * right after is not away, so then the job pays for it with an attempt; otherwise one memory that makes the
- * remote hang would be tried for ever.
+ * A call that got no answer, or one that makes no sense, may be the remote's fault or this memory's own. A remote that
+ * answers a probe right after is not away, so then the job pays for it with an attempt; otherwise one memory that
+ * makes the remote hang would be tried for ever.
  */
-async function judge(error: MemsyncError, { remote, signal }: PushContext): Promise<MemsyncError> {
-  if (error.code !== 'MEMSYNC_REMOTE_UNCLEAR' || error.class !== 'outage' || signal.aborted) return error
+async function judge(error: MemsyncError, { remote, signal, wasAway }: PushContext): Promise<MemsyncError> {
+  if (error.code !== 'MEMSYNC_REMOTE_UNCLEAR' || signal.aborted) return error
+  // It may be back by now, and this push still fell into its absence.
+  if (wasAway()) return error.as('outage')
   try {
     await remote.probe(signal)
   } catch {
-    // Whatever it says, it is no better than the error in hand.
-    return error
+    // Whatever it says, the remote is no better than the error in hand.
+    return error.as('outage')
   }
   return error.as('transient')
 }

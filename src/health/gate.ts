@@ -14,6 +14,10 @@
  * the next probe forward. While open it probes every `intervalMs`; after a failure 1 s later, doubling to 60 s.
  * A Retry-After shuts it until then without counting as down.
  *
+ * Where calls shut it against the probe (they fail though it succeeds, or they alone are refused the credentials), a
+ * probe opens it to one job only, and it counts as down until a call succeeds; one that fails shuts it again, each
+ * time for twice as long. So an embedder that is away behind a server that is up is one outage, and not many.
+ *
  * Flapping: each time the dependency goes down within 5 minutes of coming up, the first probe waits twice as
  * long as the time before, up to 60 s. Sleep: where the timer comes more than 3 intervals late, or the wall
  * clock jumps that far against the monotonic one, the machine slept: it probes at once, and the first failed
@@ -72,7 +76,7 @@ export interface Gate {
   readonly sinceMs: number
   /** Why it is not up, or why it is shut though up. */
   readonly reason: string | undefined
-  /** How long the last probe took; undefined while not up. */
+  /** How long the last probe took; undefined where it did not succeed. */
   readonly latencyMs: number | undefined
   /** When it last came up or ceased to be up. */
   readonly turnedAtMs: number
@@ -87,6 +91,10 @@ export interface Gate {
   readonly failedCallAtMs: number | undefined
   /** Failed calls in a row that the probe after them did not confirm. */
   readonly unconfirmedCalls: number
+  /** Calls shut it against the probe, so only a call can say that it is over. */
+  readonly isSaidByCalls: boolean
+  /** Times in a row that calls shut it so. */
+  readonly failedRamps: number
   readonly pausedUntilAtMs: number
   /** The machine slept: the next failed probe does not count. */
   readonly isForgiving: boolean
@@ -130,6 +138,8 @@ export function createGate(now: Instant): Gate {
     failedProbes: 0,
     failedCallAtMs: undefined,
     unconfirmedCalls: 0,
+    isSaidByCalls: false,
+    failedRamps: 0,
     pausedUntilAtMs: now.monoMs,
     isForgiving: false,
     last: now,
@@ -198,7 +208,7 @@ function reduce(gate: Gate, event: GateEvent, slept: boolean, now: Instant, opti
       return onProbeFailure({ ...gate, isProbing: false }, event, nowMs, options)
     case 'call-succeeded':
       if (gate.position === 'shut') return gate
-      return { ...gate, position: 'open', failedProbes: 0, failedCallAtMs: undefined, unconfirmedCalls: 0 }
+      return onCallSuccess(gate)
     case 'call-failed': {
       const after = onCallFailure(gate, event, nowMs, options)
       // Late failures of what was in flight must not put the probe off that would open it again.
@@ -207,22 +217,29 @@ function reduce(gate: Gate, event: GateEvent, slept: boolean, now: Instant, opti
   }
 }
 
+function onCallSuccess(gate: Gate): Gate {
+  const proven = gate.isSaidByCalls ? { health: 'up' as const, reason: undefined } : {}
+  const calls = { failedCallAtMs: undefined, unconfirmedCalls: 0, isSaidByCalls: false, failedRamps: 0 }
+  return { ...gate, ...proven, ...calls, position: 'open', failedProbes: 0 }
+}
+
 function onProbeSuccess(before: Gate, latencyMs: number, nowMs: number, options: GateOptions): Gate {
   const gate: Gate = { ...before, isProbing: false, latencyMs, failedProbes: 0, isForgiving: false }
   const nextProbeAtMs = nowMs + options.intervalMs
   if (gate.position === 'shut') {
     // Begun before whatever shut it, it does not speak of what came after.
     if (gate.lastProbeAtMs < gate.movedAtMs) return { ...before, isProbing: false }
+    const { health, reason } = gate.isSaidByCalls ? before : { health: 'up' as const, reason: undefined }
     if (nowMs < gate.pausedUntilAtMs) {
-      return { ...gate, health: 'up', nextProbeAtMs: Math.min(nextProbeAtMs, gate.pausedUntilAtMs) }
+      return { ...gate, health, nextProbeAtMs: Math.min(nextProbeAtMs, gate.pausedUntilAtMs) }
     }
-    return { ...gate, position: 'ramping', movedAtMs: nowMs, health: 'up', reason: undefined, nextProbeAtMs }
+    return { ...gate, position: 'ramping', movedAtMs: nowMs, health, reason, nextProbeAtMs }
   }
   if (gate.failedCallAtMs === undefined) return { ...gate, nextProbeAtMs }
   if (gate.failedCallAtMs > gate.lastProbeAtMs)
     return { ...gate, nextProbeAtMs: nowMs + firstRetryMs(options) }
   const unconfirmedCalls = gate.unconfirmedCalls + 1
-  if (unconfirmedCalls >= UNCONFIRMED_CALLS_TO_SHUT) return shut(gate, LYING_PROBE, nowMs, options)
+  if (unconfirmedCalls >= UNCONFIRMED_CALLS_TO_SHUT) return shutByCalls(gate, LYING_PROBE, nowMs, options)
   return { ...gate, failedCallAtMs: undefined, unconfirmedCalls, nextProbeAtMs }
 }
 
@@ -239,13 +256,20 @@ function onProbeFailure(gate: Gate, failure: Failure, nowMs: number, options: Ga
 }
 
 function onCallFailure(gate: Gate, failure: Failure, nowMs: number, options: GateOptions): Gate {
-  if (failure.cause === 'credentials') return shut(gate, failure, nowMs, options)
+  if (failure.cause === 'credentials') return shutByCalls(gate, failure, nowMs, options)
   if (failure.retryAfterMs !== undefined) return pause(gate, failure, nowMs, options)
   if (gate.position === 'shut') return gate
+  if (gate.isSaidByCalls) return shutByCalls(gate, LYING_PROBE, nowMs, options)
   const failedCallAtMs = gate.failedCallAtMs ?? nowMs
   if (gate.isProbing) return { ...gate, failedCallAtMs }
   const soonestMs = Math.max(nowMs, gate.lastProbeAtMs + firstRetryMs(options))
   return { ...gate, failedCallAtMs, nextProbeAtMs: Math.min(gate.nextProbeAtMs, soonestMs) }
+}
+
+function shutByCalls(gate: Gate, failure: Failure, nowMs: number, options: GateOptions): Gate {
+  // What was in flight when it shut fails late, and says nothing new.
+  const failedRamps = gate.failedRamps + (gate.position === 'shut' ? 0 : 1)
+  return shut({ ...gate, isSaidByCalls: true, failedRamps }, failure, nowMs, options)
 }
 
 function shut(gate: Gate, failure: Failure, nowMs: number, options: GateOptions): Gate {
@@ -260,6 +284,7 @@ function shut(gate: Gate, failure: Failure, nowMs: number, options: GateOptions)
     health: said || failure.cause === 'credentials' ? 'credentials' : 'down',
     reason: said ? gate.reason : failure.reason,
     recentFalls: falls ? (flaps ? gate.recentFalls : 0) + 1 : gate.recentFalls,
+    latencyMs: undefined,
     failedCallAtMs: undefined,
   }
   return { ...after, nextProbeAtMs: nowMs + retryDelayMs(after, options) }
@@ -287,6 +312,6 @@ function firstRetryMs(options: GateOptions): number {
 
 function retryDelayMs(gate: Gate, options: GateOptions): number {
   const flaps = gate.health === 'up' ? 0 : Math.max(0, gate.recentFalls - 1)
-  const doublings = Math.max(0, gate.failedProbes - 1) + flaps
+  const doublings = Math.max(0, gate.failedProbes - 1) + Math.max(0, gate.failedRamps - 1) + flaps
   return Math.min(MAX_RETRY_MS, firstRetryMs(options) * 2 ** doublings)
 }

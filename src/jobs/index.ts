@@ -100,6 +100,12 @@ export interface MemoryInput {
   op?: 'set' | 'delete'
 }
 
+/** The main job, as a program hands it over. */
+export interface MemorySyncJob {
+  type: 'MEMORY_SYNC'
+  payload: MemoryInput
+}
+
 /** What a handler gets: the same, checked and with its defaults filled in. */
 export interface MemorySyncPayload {
   key: string

@@ -57,7 +57,11 @@ export function connectRedis(endpoint: RedisEndpoint, role: 'producer' | 'worker
     retryStrategy: (times: number) => Math.min(25 * 2 ** Math.min(times, 10), MAX_RECONNECT_DELAY_MS),
     reconnectOnError: reconnectOnceInAWhile(),
   } satisfies RedisOptions
-  return new Redis(endpoint.kind === 'socket' ? endpoint.path : endpoint.url, options)
+  const redis = new Redis(endpoint.kind === 'socket' ? endpoint.path : endpoint.url, options)
+  // For the duplicates that BullMQ makes: of one that it has to connect itself, it takes a first connect that fails
+  // for the last word.
+  redis.options.lazyConnect = false
+  return redis
 }
 
 /**

@@ -121,7 +121,7 @@ export class DeadLetterDesk {
       logger: silentLogger,
       collectDeadLetters: true,
     })
-    await worker.start()
+    await worker.start({ timeoutMs: READY_TIMEOUT_MS })
     this.closers.push(() => worker.stop(this.config.drainTimeoutMs))
   }
 

@@ -60,7 +60,7 @@ export interface DeadLetterFilter {
 }
 
 /** Whether the entry passes the filter. Pure. */
-export function matchesFilter(entry: DeadLetter, filter: DeadLetterFilter, nowMs: number): boolean {
+function matchesFilter(entry: DeadLetter, filter: DeadLetterFilter, nowMs: number): boolean {
   if (filter.class !== undefined && entry.class !== filter.class) return false
   if (filter.olderThanMs !== undefined && nowMs - entry.deadAtMs < filter.olderThanMs) return false
   if (filter.keyPrefix === undefined) return true
@@ -72,7 +72,7 @@ export function matchesFilter(entry: DeadLetter, filter: DeadLetterFilter, nowMs
  * The entry for a job of the failed set, under the life it was accepted in. Pure.
  * @param life undefined for the jobs of a lane whose ids say nothing about order
  */
-export function describeDeadLetter(job: Job, life: Life | undefined, nowMs: number): DeadLetter {
+function describeDeadLetter(job: Job, life: Life | undefined, nowMs: number): DeadLetter {
   const id = job.id ?? ''
   const version = life && versionOf({ id, timestamp: job.timestamp }, life)
   const error = parseFailedReason(job.failedReason ?? '')

@@ -10,12 +10,17 @@
  *                                 a past of its own
  *   mark gone, or of another      flushed, obliterated or replaced   -> new epoch, all jobs belong to it
  *   life that is not later
- *   mark known, counter behind    Redis came back with lost writes   -> new epoch; jobs accepted before this
- *                                 Redis process started keep the epoch they had
+ *   mark known, but the counter   Redis came back with lost writes   -> new epoch; jobs accepted before this
+ *   or the ids are behind         Redis process started keep the epoch they had
  *
  * A life begins in Redis, by compare-and-set, so that of several processes that see the same need only one begins
  * it, and the others find its mark. Nobody commits under a life that the store has not recorded: seen later, an
  * older mark is therefore always a loss.
+ *
+ * Not every commit needs a check. Ids of one life only grow, and those of a new one begin at 1: so jobs whose ids
+ * are above all seen before show by themselves that their life goes on. `vouches` takes that for an answer for a
+ * few milliseconds at a time, in a life that is old enough not to be overtaken meanwhile, and never across a lost
+ * connection.
  *
  * Which life a job in hand belongs to: every job is fetched on the same connection as the check, whose answers
  * keep their order. So a job that arrived while mark M was the last one seen, and is committed with M still
@@ -30,6 +35,14 @@ import { formatVersion, parseVersion, type Version } from '../jobs/version.ts'
 
 /** How far the end of a connection may lie from the start of the next Redis to be its cause. */
 const RESTART_SLACK_MS = 5_000
+
+/** How long growing ids stand in for a check. */
+const VOUCH_MS = 25
+/**
+ * More ids than Redis can hand out in that time (an add costs it some 20 microseconds, so 1,200 here), so that a new
+ * life cannot have grown past an old one unseen.
+ */
+const VOUCH_FROM_SEQUENCE = 5_000
 
 /** One life of the queue, as its mark says. */
 export interface Life {
@@ -49,6 +62,7 @@ export interface JobIdentity {
 }
 
 /** Ids given by this program to jobs that keep a version they already had; the last part counts redrives. */
+export const OWN_ID_PREFIX = 'own-'
 const KEPT_VERSION_ID = /^(?:redrive|own|spool)-(\d+-\d+-\d+)(?:-(\d+))?$/
 
 /** The id of a job that keeps `version`, put back for the `redrives`th time. */
@@ -63,7 +77,7 @@ export function redriveJobId(version: string, redrives: number): string {
 export async function ownJobId(redis: Redis, queuePrefix: string, epochs: EpochTracker): Promise<string> {
   const { life } = await epochs.check()
   const sequence = await redis.incr(`${queuePrefix}:${SYNC_QUEUE}:id`)
-  return `own-${life.epoch}-${sequence}-0`
+  return `${OWN_ID_PREFIX}${life.epoch}-${sequence}-0`
 }
 
 /** The id of a job whose memory came through the spool, with the version it was given when it was drained. */
@@ -79,7 +93,11 @@ export function redrivesOf(jobId: string): number {
 /** The version of a job under a life, or undefined where its producer chose the id. Pure. */
 export function versionOf(job: JobIdentity, life: Life): Version | undefined {
   const kept = KEPT_VERSION_ID.exec(job.id)
-  if (kept?.[1]) return parseVersion(kept[1])
+  if (kept?.[1]) {
+    const version = parseVersion(kept[1])
+    // A version from a life that never was is not one of ours, and would stand above every write to come.
+    return version && version.epoch <= life.epoch ? version : undefined
+  }
   if (!/^\d{1,15}$/.test(job.id)) return undefined
   const epoch = job.timestamp < life.boundaryMs ? life.epochBefore : life.epoch
   return { epoch, sequence: Number(job.id), index: 0 }
@@ -118,6 +136,9 @@ export class EpochTracker {
   private readonly keyPrefix: string
   private current: Life | undefined
   private lostAtMs = 0
+  /** The highest id committed in the current life. */
+  private highest = 0
+  private vouchedUntilMs = 0
 
   /** @param redis the very connection the worker fetches on */
   constructor(redis: Redis, store: Store, queuePrefix: string, queueName: string) {
@@ -126,6 +147,7 @@ export class EpochTracker {
     this.keyPrefix = `${queuePrefix}:${queueName}:`
     redis.on('close', () => {
       this.lostAtMs = Date.now()
+      this.vouchedUntilMs = 0
     })
   }
 
@@ -134,19 +156,37 @@ export class EpochTracker {
     return this.current
   }
 
-  /** The life now, and the record to commit with. To be called once per commit, and before the first fetch. */
+  /** Whether these jobs show by themselves, and soon enough after a check, that they belong to `life`. */
+  vouches(arrivals: readonly { job: JobIdentity; arrivedUnder: Life | undefined }[]): boolean {
+    const highestBefore = this.highest
+    let grows = highestBefore >= VOUCH_FROM_SEQUENCE && performance.now() < this.vouchedUntilMs
+    for (const { job, arrivedUnder } of arrivals) {
+      const sequence = Number(job.id)
+      if (!(sequence > highestBefore) || arrivedUnder?.token !== this.current?.token) grows = false
+      if (sequence > this.highest) this.highest = sequence
+    }
+    return grows
+  }
+
+  /** The life now, and the record to commit with. To be called before the first fetch, and as `vouches` says. */
   async check(): Promise<{ life: Life; record: EpochRecord }> {
     const metaKey = `${this.keyPrefix}meta`
     for (;;) {
       // Read before the counter is raised: what was recorded by then was counted by then, in every process.
       const before = await this.store.readEpoch()
-      const [batch, mark] = await Promise.all([
+      const { current, highest } = this
+      const [batch, mark, lastId] = await Promise.all([
         this.redis.hincrby(metaKey, 'memsync:batch', 1),
         this.redis.hget(metaKey, 'memsync'),
+        this.redis.get(`${this.keyPrefix}id`),
       ])
       const life = parseLife(mark)
-      if (life && isLifeOf(life, before) && batch > before.batch) {
+      // The counter does not know of the commits since the last check.
+      const lostIds = life?.token === current?.token && Number(lastId) < highest
+      if (life && isLifeOf(life, before) && batch > before.batch && !lostIds) {
+        if (this.current?.token !== life.token) this.highest = 0
         this.current = life
+        this.vouchedUntilMs = performance.now() + VOUCH_MS
         return { life, record: { epoch: life.epoch, token: life.token, batch } }
       }
       // Read after the mark: a life that was begun upon a recorded one is then later than what is read here.

@@ -1,11 +1,12 @@
 /**
  * Group commit: the writes of all jobs in flight go to the store in one durable transaction.
  *
- * A write is submitted without a version; it gets one at the commit, under the life of the queue that is checked
- * once per transaction (see `epoch.ts`). While that check is under way more writes join in, so the batch grows
- * with the load and a lone write does not wait for company. Each submitter learns its own fate.
+ * A write is submitted without a version; it gets one at the commit, under the life of the queue. What arrives in
+ * one turn of the event loop is one batch, so a batch grows with the load and a lone write does not wait for
+ * company. The life is checked before the commit unless the batch shows by itself that it is still the same (see
+ * `EpochTracker.vouches`). Each submitter learns its own fate.
  */
-import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { MemsyncError, toMemsyncError } from '../errors.ts'
 import type { EpochRecord, MemoryName, Store, Write, WriteOutcome } from '../infrastructure/memory/port.ts'
 import type { Version } from '../jobs/version.ts'
@@ -13,8 +14,11 @@ import { type EpochTracker, type JobIdentity, type Life, versionOf } from './epo
 import { classifyRedisError } from './redisErrors.ts'
 
 const REDIS_REFUSAL_RETRY_MS = 500
-/** Small enough that Redis acknowledges one batch while the next is written. */
-const MAX_BATCH = 100
+/**
+ * A store that is locked blocks the process while it waits, so one write finds that out for all that are in flight:
+ * for so long that the gate's own probe, which waits too, has shut the gate meanwhile.
+ */
+const STORE_RETRY_MS = 3_000
 
 interface Submission {
   write: Omit<Write, 'version'>
@@ -36,8 +40,10 @@ export class GroupCommit {
   private readonly epochs: EpochTracker
   private readonly listeners: GroupCommitListeners
   private pending: Submission[] = []
+  private turn: NodeJS.Immediate | undefined
   private readonly underway = new Set<Promise<void>>()
   private readonly stopping = new AbortController()
+  private storeAway: { error: MemsyncError; untilMs: number } | undefined
 
   constructor(store: Store, epochs: EpochTracker, listeners: GroupCommitListeners) {
     this.store = store
@@ -57,42 +63,43 @@ export class GroupCommit {
   ): Promise<WriteOutcome & { version: Version }> {
     const { promise, resolve, reject } = Promise.withResolvers<WriteOutcome & { version: Version }>()
     this.pending.push({ write, job, arrivedUnder, resolve, reject })
-    if (this.underway.size === 0) this.begin()
+    this.turn ??= setImmediate(() => this.endTurn())
     return promise
+  }
+
+  /** To be called when the store is known to be back: its last failure says nothing any more. */
+  storeIsBack(): void {
+    this.storeAway = undefined
   }
 
   /** Gives up waiting for a Redis that refuses or does not answer; what is being written is finished. */
   async close(): Promise<void> {
     this.stopping.abort()
+    if (this.turn !== undefined) this.endTurn()
     while (this.underway.size > 0) await Promise.all(this.underway)
   }
 
-  /** Sends a check; its answer covers every write that was submitted before it arrives. */
-  private begin(): void {
-    const round = this.round().finally(() => {
-      this.underway.delete(round)
-      if (this.pending.length > 0 && this.underway.size === 0) this.begin()
-    })
+  private endTurn(): void {
+    clearImmediate(this.turn)
+    this.turn = undefined
+    const batch = this.pending
+    this.pending = []
+    const round = this.round(batch).finally(() => this.underway.delete(round))
     this.underway.add(round)
   }
 
-  private async round(): Promise<void> {
-    const checked = await this.checkEpoch().catch((thrown) =>
-      toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED'),
-    )
-    const covered = this.pending
-    this.pending = []
-    if (checked instanceof MemsyncError) {
-      for (const submission of covered) submission.reject(checked)
+  private async round(batch: Submission[]): Promise<void> {
+    const known = this.epochs.life
+    if (known !== undefined && this.epochs.vouches(batch)) {
+      await this.commit(batch, known)
       return
     }
-    for (let start = 0; start < covered.length; start += MAX_BATCH) {
-      await this.commit(covered.slice(start, start + MAX_BATCH), checked.life, checked.record)
-      if (covered.length === 1) return
-      // Under load the next check is sent right behind the acknowledgements of this batch, each of which fetches
-      // the next job: its answer arrives just after theirs. Redis works on them while the next batch is written.
-      await immediate()
-      this.begin()
+    try {
+      const { life, record } = await this.checkEpoch()
+      await this.commit(batch, life, record)
+    } catch (thrown) {
+      const error = toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
+      for (const submission of batch) submission.reject(error)
     }
   }
 
@@ -128,11 +135,13 @@ export class GroupCommit {
     }
   }
 
-  private async commit(batch: Submission[], life: Life, record: EpochRecord): Promise<void> {
+  private async commit(batch: Submission[], life: Life, record?: EpochRecord): Promise<void> {
     const writes: Write[] = []
     const writers: Submission[] = []
     for (const submission of batch) {
-      const version = await this.versionOf(submission, life)
+      const { job, arrivedUnder } = submission
+      const version =
+        arrivedUnder?.token === life.token ? versionOf(job, life) : await this.versionOf(submission, life)
       if (version instanceof MemsyncError) {
         submission.reject(version)
       } else if (version === undefined) {
@@ -151,7 +160,6 @@ export class GroupCommit {
     { job, arrivedUnder }: Submission,
     life: Life,
   ): Promise<Version | MemsyncError | undefined> {
-    if (arrivedUnder?.token === life.token) return versionOf(job, life)
     try {
       return await this.unlessStopped(this.epochs.versionAt(job, arrivedUnder, life))
     } catch (thrown) {
@@ -159,8 +167,9 @@ export class GroupCommit {
     }
   }
 
-  private async apply(writes: Write[], writers: Submission[], record: EpochRecord): Promise<void> {
+  private async apply(writes: Write[], writers: Submission[], record?: EpochRecord): Promise<void> {
     try {
+      if (this.storeAway && performance.now() < this.storeAway.untilMs) throw this.storeAway.error
       const outcomes = await this.store.apply(writes, record)
       // Before the jobs are told: whoever waits for one may rely on the memory being marked.
       this.listeners.onApplied(writes.filter((_, position) => outcomes[position]?.outcome === 'applied'))
@@ -172,6 +181,9 @@ export class GroupCommit {
       }
     } catch (thrown) {
       const error = storeFailure(thrown)
+      if (error.class === 'outage' && error !== this.storeAway?.error) {
+        this.storeAway = { error, untilMs: performance.now() + STORE_RETRY_MS }
+      }
       if (error.class === 'outage' || writers.length === 1) {
         for (const submission of writers) submission.reject(error)
         return

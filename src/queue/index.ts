@@ -66,6 +66,11 @@ interface Connection {
   dispatchQueue: Queue
 }
 
+interface Results {
+  redis: Redis
+  results: JobResults
+}
+
 interface Running {
   redis: Redis
   store: Store
@@ -79,8 +84,8 @@ export class TypedWorkerQueue {
   private readonly ownName = `${SYNC_QUEUE}-own-${randomUUID()}`
   private connection: Promise<Connection> | undefined
   private running: Promise<Running> | undefined
-  private results: Promise<{ redis: Redis; results: JobResults }> | undefined
-  private closed = false
+  private results: Promise<Results> | undefined
+  private readonly closing = new AbortController()
 
   constructor(options: TypedWorkerQueueOptions = {}) {
     this.config = { ...loadConfig().config, ...options.config }
@@ -112,13 +117,16 @@ export class TypedWorkerQueue {
   ): Promise<JobTypes[N]['result']> {
     if (!isJobName(job))
       throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', `there is no job ${JSON.stringify(job)}`)
-    const { dispatchQueue, producer } = await this.connect()
-    const { results } = await this.openResults()
-    const running = Object.keys(this.handlers).length > 0 ? await this.run() : undefined
+    const connection = await this.connect()
+    const { results } = await this.openResults(connection)
+    const running = Object.keys(this.handlers).length > 0 ? await this.run(connection) : undefined
     const result = await results.of(async () => {
       const { queuePrefix, maxValueBytes } = this.config
+      const { producer, dispatchQueue } = connection
       const jobId =
-        running && this.isOwn ? await ownJobId(producer, queuePrefix, running.worker.epochs) : undefined
+        running && this.isOwn
+          ? await withinDeadline(ownJobId(producer, queuePrefix, running.worker.epochs))
+          : undefined
       return (await enqueueJob(dispatchQueue, job, payload, options, maxValueBytes, { jobId })).jobId
     })
     return result as JobTypes[N]['result']
@@ -141,20 +149,20 @@ export class TypedWorkerQueue {
 
   /** Finishes what is in flight and releases everything, so that the process can end. Idempotent. */
   async close(): Promise<void> {
-    if (this.closed) return
-    this.closed = true
+    if (this.closing.signal.aborted) return
+    this.closing.abort()
     const results = await this.results?.catch(() => undefined)
     const running = await this.running?.catch(() => undefined)
     const connection = await this.connection?.catch(() => undefined)
+    await running?.worker.stop(this.config.drainTimeoutMs)
+    if (results) {
+      await withinDeadline(results.results.close(), 1000).catch(() => undefined)
+      results.redis.disconnect()
+    }
     if (running) {
-      await running.worker.stop(this.config.drainTimeoutMs)
       if (this.isOwn) await this.removeOwnQueue(running)
       running.redis.disconnect()
       await running.store.close()
-    }
-    if (results) {
-      await withinDeadline(results.results.close(), 500).catch(() => undefined)
-      results.redis.disconnect()
     }
     if (connection) {
       const { privateRedis, producer } = connection
@@ -171,24 +179,24 @@ export class TypedWorkerQueue {
   }
 
   private connect(): Promise<Connection> {
-    if (this.closed) throw new MemsyncError('MEMSYNC_BAD_USAGE', 'the queue is closed')
+    if (this.closing.signal.aborted) throw new MemsyncError('MEMSYNC_BAD_USAGE', 'the queue is closed')
     this.connection ??= this.openConnection()
-    // A failed attempt must not be the answer for ever.
+    // A failed attempt must not be the answer for ever; nor are those below.
     this.connection.catch(() => {
       this.connection = undefined
     })
     return this.connection
   }
 
+  /** What is opened once the queue closes would never be released. */
+  private throwIfClosed(): void {
+    if (!this.closing.signal.aborted) return
+    throw new MemsyncError('MEMSYNC_INTERRUPTED', 'the queue was closed before the job was handed over')
+  }
+
   private async openConnection(): Promise<Connection> {
     const { endpoint, privateRedis } = await ensureRedis(this.config)
-    const producer = this.open(endpoint, 'producer')
-    try {
-      await waitUntilReady(producer, READY_TIMEOUT_MS)
-    } catch (error) {
-      producer.disconnect()
-      throw error
-    }
+    const producer = await this.open(endpoint, 'producer')
     const queue = this.openQueue(producer, SYNC_QUEUE)
     const dispatchQueue = this.isOwn ? this.openQueue(producer, this.ownName) : queue
     return { endpoint, privateRedis, producer, queue, dispatchQueue }
@@ -204,24 +212,45 @@ export class TypedWorkerQueue {
     return queue
   }
 
-  private open(endpoint: RedisEndpoint, role: 'producer' | 'worker'): Redis {
+  private async open(endpoint: RedisEndpoint, role: 'producer' | 'worker'): Promise<Redis> {
     const redis = connectRedis(endpoint, role)
     // Told by whoever's command fails; unheard it would end the process.
     redis.on('error', (error: Error) => this.logger.debug({ reason: error.name }, 'redis connection error'))
-    return redis
+    try {
+      await waitUntilReady(redis, READY_TIMEOUT_MS)
+      return redis
+    } catch (error) {
+      redis.disconnect()
+      throw error
+    }
   }
 
-  private run(): Promise<Running> {
-    this.running ??= this.startWorker()
+  private run(connection: Connection): Promise<Running> {
+    this.throwIfClosed()
+    this.running ??= this.startWorker(connection)
+    this.running.catch(() => {
+      this.running = undefined
+    })
     return this.running
   }
 
-  private async startWorker(): Promise<Running> {
-    const { endpoint } = await this.connect()
-    const redis = this.open(endpoint, 'worker')
-    await waitUntilReady(redis, READY_TIMEOUT_MS)
-    const store = await openStore(this.config)
-    const worker = new SyncWorker({
+  private async startWorker({ endpoint }: Connection): Promise<Running> {
+    const redis = await this.open(endpoint, 'worker')
+    let store: Store | undefined
+    try {
+      store = await openStore(this.config)
+      const worker = this.createWorker(redis, store)
+      await worker.start({ signal: this.closing.signal, timeoutMs: READY_TIMEOUT_MS })
+      return { redis, store, worker }
+    } catch (error) {
+      redis.disconnect()
+      await store?.close()
+      throw error
+    }
+  }
+
+  private createWorker(redis: Redis, store: Store): SyncWorker {
+    return new SyncWorker({
       config: this.config,
       queueName: this.isOwn ? this.ownName : SYNC_QUEUE,
       sequenceQueueName: SYNC_QUEUE,
@@ -231,21 +260,21 @@ export class TypedWorkerQueue {
       logger: this.logger,
       collectDeadLetters: !this.isOwn,
     })
-    await worker.start()
-    return { redis, store, worker }
   }
 
-  private openResults(): Promise<{ redis: Redis; results: JobResults }> {
+  private openResults({ endpoint, dispatchQueue }: Connection): Promise<Results> {
+    this.throwIfClosed()
     this.results ??= (async () => {
-      const { endpoint, dispatchQueue } = await this.connect()
-      const redis = this.open(endpoint, 'worker')
-      await waitUntilReady(redis, READY_TIMEOUT_MS)
+      const redis = await this.open(endpoint, 'worker')
       const results = new JobResults(dispatchQueue, redis, this.config.queuePrefix, (error) =>
         this.logger.debug({ reason: error.name }, 'result stream error'),
       )
       await results.ready()
       return { redis, results }
     })()
+    this.results.catch(() => {
+      this.results = undefined
+    })
     return this.results
   }
 

@@ -17,6 +17,7 @@ import { PUSH_JOB, PUSH_QUEUE } from '../jobs/index.ts'
 import type { Logger } from '../logger.ts'
 import { DeadLetterSweep } from './deadLetterSweep.ts'
 import { type DeadLetter, DeadLetters } from './deadLetters.ts'
+import { FailureBreadth } from './failureBreadth.ts'
 import { Lane, type LaneJob } from './lane.ts'
 import { parsePointer, pointerOptions } from './pointer.ts'
 import { ReceiptWriter } from './receipts.ts'
@@ -31,6 +32,8 @@ export interface PushWorkerOptions {
   store: Store
   remote: Remote
   logger: Logger
+  /** How often the lane's gate has shut so far. */
+  timesShut: () => number
   onDependencyFailure: (error: MemsyncError) => void
   onSuccess: () => void
   onDeadLetter?: (entry: DeadLetter) => void
@@ -43,10 +46,13 @@ export class PushWorker {
   private readonly options: PushWorkerOptions
   private readonly receipts: ReceiptWriter
   private readonly deadLetterSweep: DeadLetterSweep
+  private readonly breadth = new FailureBreadth()
   private readonly marked = new Map<string, MemoryName>()
   private marking: Promise<void> | undefined
   private sweeping: Promise<void> | undefined
+  private sweepWanted = false
   private sweepTimer: NodeJS.Timeout | undefined
+  private toldSuperseded = false
   private stopped = false
 
   constructor(options: PushWorkerOptions) {
@@ -98,32 +104,62 @@ export class PushWorker {
     for (const { namespace, key } of names) this.marked.set(`${namespace}\0${key}`, { namespace, key })
     this.marking ??= this.flushMarks().finally(() => {
       this.marking = undefined
+      // Marked after the last look and before this.
+      if (this.marked.size > 0 && !this.stopped) this.mark([])
     })
   }
 
-  /** Looks for memories without a receipt of their newest version and marks them; one look at a time. */
+  /**
+   * Looks for memories without a receipt of their newest version and marks them; one look at a time, and another
+   * one after it for whoever asked meanwhile.
+   */
   requestSweep(): void {
-    this.sweeping ??= this.sweep().finally(() => {
+    if (this.stopped) return
+    if (this.sweeping !== undefined) {
+      this.sweepWanted = true
+      return
+    }
+    this.sweeping = this.sweep().finally(() => {
       this.sweeping = undefined
+      if (!this.sweepWanted) return
+      this.sweepWanted = false
+      this.requestSweep()
     })
   }
 
   private async process(job: LaneJob, signal: AbortSignal): Promise<unknown> {
-    const { store, remote, logger } = this.options
+    const { store, remote, logger, timesShut } = this.options
     const name = parsePointer(job.data)
+    const timesShutBefore = timesShut()
     const startedAt = performance.now()
-    const result = await memoryPush(name, {
+    const pushing = memoryPush(name, {
       store,
       remote,
       attempt: job.attempt,
+      wasAway: () => timesShut() !== timesShutBefore,
       signal,
       recordReceipt: (of, receipt) => this.receipts.record(of, receipt),
     })
+    const result = await pushing.catch((thrown: unknown) => {
+      throw this.breadth.weigh(name, toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED'))
+    })
+    // Where there was no call, the remote said nothing.
+    if (result.requestId !== undefined) this.breadth.succeeded(name)
     logger.debug(
       { jobId: job.id, ...result, durationMs: Math.round(performance.now() - startedAt) },
       'push finished',
     )
+    if (result.outcome === 'superseded') this.tellSuperseded()
     return { status: 'success', outcome: result.outcome }
+  }
+
+  /** Once: where a data folder was lost, it is true of every memory that the remote held before. */
+  private tellSuperseded(): void {
+    if (this.toldSuperseded) return
+    this.toldSuperseded = true
+    this.options.logger.warn(
+      'the remote holds a newer version than this machine ever wrote, and was left alone; `memsync verify` shows where',
+    )
   }
 
   private async flushMarks(): Promise<void> {

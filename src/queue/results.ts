@@ -8,9 +8,15 @@
 import { type Queue, QueueEvents } from 'bullmq'
 import type { Redis } from 'ioredis'
 import { MemsyncError } from '../errors.ts'
+import { withinDeadline } from './enqueue.ts'
 import { parseFailedReason } from './failure.ts'
 
 const LOOK_UP_MS = 2_000
+const LAST_LOOK_MS = 300
+/** A read that is cut short by the end of Redis keeps the process alive for the rest of it. */
+const READ_MS = 2_000
+/** Ends kept while an add is under way; the oldest go first, and are looked up instead. */
+const MAX_EARLY = 10_000
 
 type End = { result: unknown } | { error: MemsyncError }
 
@@ -22,6 +28,7 @@ export class JobResults {
   private readonly early = new Map<string, End>()
   private addsUnderway = 0
   private timer: NodeJS.Timeout | undefined
+  private closed = false
 
   constructor(queue: Queue, redis: Redis, queuePrefix: string, onError: (error: Error) => void) {
     this.queue = queue
@@ -29,6 +36,7 @@ export class JobResults {
       connection: redis,
       prefix: queuePrefix,
       skipVersionCheck: true,
+      blockingTimeout: READ_MS,
     })
     this.events.on('error', onError)
     this.events.on('completed', ({ jobId, returnvalue }) => this.end(jobId, { result: returnvalue }))
@@ -43,10 +51,12 @@ export class JobResults {
 
   /** Adds a job through `add` and resolves with its result, or rejects with its error. */
   async of(add: () => Promise<string>): Promise<unknown> {
+    if (this.closed) throw interrupted()
     this.addsUnderway++
     let jobId: string
     try {
       jobId = await add()
+      if (this.closed) throw interrupted()
     } finally {
       this.addsUnderway--
       // Cleared a turn later: the end of this very job may be in it.
@@ -56,17 +66,18 @@ export class JobResults {
     this.waiting.set(jobId, pending)
     this.timer ??= setInterval(() => void this.lookUp(), LOOK_UP_MS)
     const end = this.early.get(jobId)
+    this.early.delete(jobId)
     if (end) this.end(jobId, end)
     return pending.promise
   }
 
+  /** What ended is told once more; whoever still waits is rejected with MEMSYNC_INTERRUPTED. */
   async close(): Promise<void> {
+    this.closed = true
     clearInterval(this.timer)
-    for (const pending of this.waiting.values()) {
-      pending.reject(
-        new MemsyncError('MEMSYNC_INTERRUPTED', 'the queue was closed while waiting for the result'),
-      )
-    }
+    // Its event may be on its way still. Where Redis does not answer, nothing is found.
+    await withinDeadline(this.lookUp(), LAST_LOOK_MS).catch(() => undefined)
+    for (const pending of this.waiting.values()) pending.reject(interrupted())
     this.waiting.clear()
     await this.events.close()
   }
@@ -74,7 +85,7 @@ export class JobResults {
   private end(jobId: string, end: End): void {
     const pending = this.waiting.get(jobId)
     if (!pending) {
-      if (this.addsUnderway > 0) this.early.set(jobId, end)
+      if (this.addsUnderway > 0) this.keepEarly(jobId, end)
       return
     }
     this.waiting.delete(jobId)
@@ -84,6 +95,12 @@ export class JobResults {
     }
     if ('error' in end) pending.reject(end.error)
     else pending.resolve(end.result)
+  }
+
+  private keepEarly(jobId: string, end: End): void {
+    this.early.set(jobId, end)
+    const [oldest] = this.early.keys()
+    if (this.early.size > MAX_EARLY && oldest !== undefined) this.early.delete(oldest)
   }
 
   private async lookUp(): Promise<void> {
@@ -106,4 +123,8 @@ export class JobResults {
       }
     }
   }
+}
+
+function interrupted(): MemsyncError {
+  return new MemsyncError('MEMSYNC_INTERRUPTED', 'the queue was closed while waiting for the result')
 }

@@ -13,10 +13,10 @@ import { isJobName, type JobName, type JobTypes, parsePayload } from '../jobs/in
 import type { Logger } from '../logger.ts'
 import { DeadLetterSweep } from './deadLetterSweep.ts'
 import { type DeadLetter, DeadLetters } from './deadLetters.ts'
-import { EpochTracker } from './epoch.ts'
+import { EpochTracker, OWN_ID_PREFIX } from './epoch.ts'
 import { GroupCommit } from './groupCommit.ts'
 import { Lane, type LaneJob } from './lane.ts'
-import { type RedisCondition, RedisHealth } from './redisHealth.ts'
+import { conditionError, type RedisCondition, RedisHealth } from './redisHealth.ts'
 
 /** What runs a job of one name. It resolves with the result, or throws. */
 export type Handler<N extends JobName> = (
@@ -95,19 +95,25 @@ export class SyncWorker {
   }
 
   /**
-   * Resolves once jobs are being fetched; waits while Redis is away or refuses writes.
-   * @param signal ends the wait; nothing is left running then
-   * @throws MEMSYNC_INTERRUPTED, MEMSYNC_STORE_UNAVAILABLE
+   * Resolves once jobs are being fetched; waits while Redis is away or refuses writes. Where it throws, nothing is
+   * left running.
+   * @param limits `signal` ends the wait, and so does `timeoutMs`; without both it has no limit
+   * @throws MEMSYNC_INTERRUPTED, MEMSYNC_STORE_UNAVAILABLE; after `timeoutMs` MEMSYNC_QUEUE_REFUSED or
+   *   MEMSYNC_QUEUE_UNAVAILABLE
    */
-  async start(signal?: AbortSignal): Promise<void> {
+  async start({ signal, timeoutMs }: { signal?: AbortSignal; timeoutMs?: number } = {}): Promise<void> {
     const giveUp = () => void this.groupCommit.close()
+    if (signal?.aborted) giveUp()
     signal?.addEventListener('abort', giveUp, { once: true })
+    const timer = timeoutMs === undefined ? undefined : setTimeout(giveUp, timeoutMs)
     try {
       await this.groupCommit.checkEpoch()
     } catch (error) {
+      const { current } = this.redisHealth
       await this.stop(0)
-      throw error
+      throw signal?.aborted || current.state === 'up' ? error : conditionError(current)
     } finally {
+      clearTimeout(timer)
       signal?.removeEventListener('abort', giveUp)
     }
     this.lane.start()
@@ -116,6 +122,7 @@ export class SyncWorker {
 
   /** How many jobs the gate lets through at once; Redis refusing writes still overrules it. */
   setConcurrency(concurrency: number): void {
+    if (this.gateConcurrency === 0 && concurrency > 0) this.groupCommit.storeIsBack()
     this.gateConcurrency = concurrency
     this.applyConcurrency()
   }
@@ -131,6 +138,10 @@ export class SyncWorker {
 
   private process(job: LaneJob, signal: AbortSignal): Promise<unknown> {
     const arrivedUnder = this.epochs.life
+    const { queueName, sequenceQueueName } = this.options
+    if (queueName === sequenceQueueName && job.id.startsWith(OWN_ID_PREFIX)) {
+      throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', 'the job id was chosen by its producer: set no job id')
+    }
     if (!isJobName(job.name)) {
       throw new MemsyncError(
         'MEMSYNC_UNKNOWN_JOB',

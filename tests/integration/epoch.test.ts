@@ -83,6 +83,23 @@ describe('processes that share a Redis and a store', () => {
   })
 })
 
+describe('a Redis that came back without its last ids', () => {
+  it('hands them out again, to writes that are newer all the same', async () => {
+    machine = await startMachine()
+    await machine.startWorker()
+    const add = (value: number) => machine.queue.add('MEMORY_SYNC', { key: 'k', value })
+    for (let id = 1; id <= 10; id++) await add(id)
+    await machine.drained()
+    // What a power cut between two checks leaves: all that a check wrote, and not the ids since.
+    await machine.redis.set(machine.queue.toKey('id'), 5)
+    await machine.queue.clean(0, 100, 'completed')
+    await machine.server.restart()
+    expect((await add(11)).id).toBe('6')
+    await waitFor('it is applied', async () => (await machine.store.find('k'))?.value === 11)
+    expect((await machine.store.find('k'))?.version).toMatchObject({ epoch: 2, sequence: 6 })
+  })
+})
+
 describe('a flush while a job is in hand', () => {
   it.each(['before', 'after'])(
     'its write never beats one accepted since (that is applied %s it)',

@@ -105,6 +105,18 @@ describe('a new life of the queue', () => {
     expect((await machine.store.find('k'))?.version).toMatchObject({ epoch: 2, sequence: 1 })
   })
 
+  it('also in the middle of a load, where growing ids stand in for most of the checks', async () => {
+    machine = await startMachine()
+    const worker = await machine.startWorker()
+    const round = (mark: string) => Array.from({ length: 3000 }, (_, n) => set(`k${n % 30}`, `${mark} ${n}`))
+    await machine.queue.addBulk(round('before'))
+    await waitFor('most of them are done', () => worker.lane.finishedCount > 2000)
+    await machine.redis.flushall()
+    await machine.queue.addBulk(round('after'))
+    await machine.drained()
+    for (let key = 0; key < 30; key++) expect(await storedValue(`k${key}`)).toBe(`after ${2970 + key}`)
+  })
+
   it('also after an obliterate, which leaves other keys alone', async () => {
     machine = await startMachine()
     const worker = await machine.startWorker()
@@ -153,6 +165,18 @@ describe('a new life of the queue', () => {
 })
 
 describe('a job whose producer chose its id', () => {
+  it.each(['own-1-999999999-0', 'redrive-9999-1-0-1'])(
+    'cannot forge a place in the order with %s',
+    async (jobId) => {
+      machine = await startMachine()
+      const worker = await machine.startWorker()
+      await machine.queue.add('MEMORY_SYNC', { key: 'k', value: 'forged' }, { jobId })
+      await waitFor('it is a dead letter', async () => (await worker.deadLetters.count()) === 1)
+      await machine.queue.add('MEMORY_SYNC', { key: 'k', value: 'honest' })
+      await waitFor('the honest write is applied', async () => (await storedValue('k')) === 'honest')
+    },
+  )
+
   it('becomes a dead letter that says so, because its place in the order is unknown', async () => {
     machine = await startMachine()
     const worker = await machine.startWorker()

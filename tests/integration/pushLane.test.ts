@@ -1,4 +1,5 @@
 /** Invariants 4, 6 and 7: an outage is waited out, lanes do not wait for each other, and the remote converges. */
+import { readFileSync } from 'node:fs'
 import { afterEach, describe, expect, it } from 'vitest'
 import { openSqliteStore } from '../../src/infrastructure/memory/sqlite.ts'
 import { contentOf } from '../../src/infrastructure/remote/content.ts'
@@ -226,4 +227,82 @@ describe('the push lane', () => {
     machine.push.worker.requestSweep()
     await machine.pushed()
   })
+
+  it('rebuilds the workers where nothing ends any more, then gives up and tells the operator', async () => {
+    server = await SERVERS.http.start()
+    remote = {
+      ...openRemote('http', { url: server.url, key: KEY }),
+      // Deaf to its deadline and to the signal, as no adapter of ours is.
+      push: () => new Promise(() => undefined),
+    }
+    const told = `${tempDir()}/told`
+    const gaveUp = Promise.withResolvers<void>()
+    machine = await startPushMachine(
+      remote,
+      {
+        ...{ remoteKind: 'http', remoteUrl: server.url, notifyCommand: `cat > '${told}'` },
+        ...{ stallTimeoutMs: 100, pushTimeoutMs: 200, pushConcurrency: 2, drainTimeoutMs: 100 },
+      },
+      { onStalled: () => gaveUp.resolve() },
+    )
+    const writtenAt = performance.now()
+    await machine.write([
+      ['a', 1],
+      ['b', 2],
+      ['c', 3],
+    ])
+    await gaveUp.promise
+    // Twice the five calls that one job may need.
+    expect(performance.now() - writtenAt).toBeGreaterThan(1900)
+    const said = machine.log.filter(({ fields }) => fields.lane === 'push').map(({ message }) => message)
+    expect(said).toEqual(['no progress: the worker is rebuilt', 'no progress even so: exiting'])
+    const notice = await waitFor('the operator is told', () => readFileSync(told, 'utf8'))
+    expect(JSON.parse(notice)).toMatchObject({ event: 'lane-stalled', lane: 'push' })
+  })
+
+  it('takes a memory that the remote chokes on aside, and goes on with the others', async () => {
+    await start('mem0')
+    await machine.write([['first', 'f']])
+    await machine.pushed()
+    let poisoned = 0
+    const push = remote.push.bind(remote)
+    remote.push = (memory, options) => {
+      if (memory.key !== 'poison') return push(memory, options)
+      poisoned++
+      server.inject({ kind: 'status', status: 500 }, { times: 1, route: 'POST /memories' })
+      return push(memory, options)
+    }
+    await machine.write([['poison', 'p']])
+    await waitFor('it is a dead letter', async () => (await machine.push.worker.deadLetters.count()) === 1)
+    // The first time is free.
+    expect(poisoned).toBe(4)
+    expect(machine.push.gate).toBe('open')
+    expect(machine.log.filter(({ message }) => message.startsWith('the remote is'))).toEqual([])
+    await machine.write([['good', 'g']])
+    await machine.pushed()
+  })
+
+  it.each(['unknown', 'provider_unavailable', 'provider_auth_failed'])(
+    'an embedder that fails all with %s behind a server that is up is one outage: no dead letter, one line each way',
+    async (code) => {
+      await start('mem0')
+      await waitFor('the remote is up', () => machine.push.remoteStatus.state === 'up')
+      const fake = server as Awaited<ReturnType<typeof startFakeMem0>>
+      fake.embedderFault = code
+      await machine.write(Array.from({ length: 40 }, (_, n): [string, number] => [`k${n}`, n]))
+      await waitFor('it is noticed', () => machine.push.remoteStatus.state !== 'up')
+      // The probe succeeds all the while, and a job is tried now and then.
+      const tried = countWrites('mem0')
+      await waitFor('it is tried again', () => countWrites('mem0') > tried + 3)
+      expect(machine.push.remoteStatus.state).toBe(code === 'provider_auth_failed' ? 'credentials' : 'down')
+      fake.embedderFault = undefined
+      await machine.pushed()
+      await expectConverged()
+      expect(await machine.push.worker.deadLetters.count()).toBe(0)
+      expect(fake.records.size).toBe(40)
+      const told = machine.log.filter(({ message }) => message.startsWith('the remote '))
+      expect(told).toHaveLength(2)
+      expect(told[1]?.message).toBe('the remote is back')
+    },
+  )
 })

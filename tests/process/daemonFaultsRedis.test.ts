@@ -1,6 +1,7 @@
 /** Invariant 4 for the Redis of REDIS_URL: away at boot, under load, for ever, or at the end of a dead link. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest'
+import { askDaemon } from '../../src/daemon/controlClient.ts'
 import { spawnDaemon, type TestDaemon } from '../support/daemon.ts'
 import { keysOf, type Producer, produceOn } from '../support/producer.ts'
 import { startTestRedis, type TestRedis } from '../support/redis.ts'
@@ -25,19 +26,20 @@ async function redis(options?: Parameters<typeof startTestRedis>[0]): Promise<Te
   return server
 }
 
-function producerOn(server: TestRedis): Producer {
-  const producer = produceOn({ kind: 'socket', path: server.socketPath })
+async function producerOn(server: TestRedis): Promise<Producer> {
+  const producer = await produceOn({ kind: 'socket', path: server.socketPath })
   cleanUps.push(() => producer.close())
   return producer
 }
 
-function daemonOn(url: string, settings: Record<string, string> = {}): TestDaemon {
-  const daemon = spawnDaemon(tempDir(), { REDIS_URL: url, ...settings })
+function daemonOn(url: string, settings: Record<string, string> = {}): TestDaemon & { dataDir: string } {
+  const dataDir = tempDir()
+  const daemon = spawnDaemon(dataDir, { REDIS_URL: url, ...settings })
   cleanUps.push(async () => {
     daemon.kill('SIGKILL')
     await daemon.ended
   })
-  return daemon
+  return { ...daemon, dataDir }
 }
 
 async function endedInTime(daemon: TestDaemon): Promise<void> {
@@ -62,7 +64,7 @@ async function synced(daemon: TestDaemon, count: number, timeoutMs?: number): Pr
 describe('a Redis that is away at boot', () => {
   it('is waited for: status answers meanwhile, and jobs are taken within 3 s once it is there', async () => {
     const server = await redis()
-    await producerOn(server).add(keysOf('k', 10))
+    await (await producerOn(server)).add(keysOf('k', 10))
     await server.kill()
     const daemon = daemonOn(server.url)
     await daemon.logged('redis is away')
@@ -73,6 +75,10 @@ describe('a Redis that is away at boot', () => {
     })
     await server.restart()
     await synced(daemon, 10, 3000)
+    const memory = { op: 'enqueue', job: 'MEMORY_SYNC', data: { key: 'later', value: 1 } }
+    expect(await askDaemon(daemon.dataDir, memory, 5000)).toMatchObject({ ok: true })
+    await synced(daemon, 11)
+    expect(await daemon.status()).toMatchObject({ totals: { queued: 11 }, lanes: { sync: { waiting: 0 } } })
     expect(told(daemon)).toEqual(['redis is away', 'redis is back'])
   })
 
@@ -89,7 +95,7 @@ describe('a Redis that is away at boot', () => {
     await daemon.logged('redis is away')
     const { reason } = (await daemon.status()).redis
     expect(reason).toMatch(/refuses this user/)
-    const admin = produceOn({ kind: 'url', url: `redis://:another-password@127.0.0.1:${server.port}` })
+    const admin = await produceOn({ kind: 'url', url: `redis://:another-password@127.0.0.1:${server.port}` })
     cleanUps.push(() => admin.close())
     await admin.redis.config('SET', 'requirepass', 'marker-secret')
     await daemon.logged('ready')
@@ -112,7 +118,7 @@ describe('a Redis that is away at boot', () => {
     'in that it is $fault: the daemon starts, waits, and takes jobs once that is over',
     async ({ begin, end }) => {
       const server = await redis()
-      const producer = producerOn(server)
+      const producer = await producerOn(server)
       await producer.add(keysOf('k', 500))
       await begin(producer)
       const impatient = daemonOn(server.url, QUICK_DRAIN)
@@ -132,7 +138,7 @@ describe('a Redis that goes away under load', () => {
     const server = await redis()
     const daemon = daemonOn(server.url, QUICK_DRAIN)
     await daemon.logged('ready')
-    await producerOn(server).add(keysOf('k', 5000))
+    await (await producerOn(server)).add(keysOf('k', 5000))
     await waitFor('work goes on', async () => (await daemon.status()).totals.synced > 0)
     await server.kill()
     await daemon.logged('redis is away')
@@ -143,7 +149,7 @@ describe('a Redis that goes away under load', () => {
   async function loaded(url: string, server: TestRedis) {
     const daemon = daemonOn(url)
     await daemon.logged('ready')
-    const producer = producerOn(server)
+    const producer = await producerOn(server)
     const hand = (prefix: string, count: number) =>
       producer.queue.addBulk(
         keysOf(prefix, count).map((key) => ({

@@ -25,7 +25,7 @@ beforeAll(async () => {
     persist: false,
     settings: { 'enable-protected-configs': 'yes' },
   })
-  producer = produceOn({ kind: 'socket', path: server.socketPath })
+  producer = await produceOn({ kind: 'socket', path: server.socketPath })
   dataDir = tempDir()
   daemon = await startDaemon(dataDir, { REDIS_URL: server.url })
 })

@@ -6,7 +6,7 @@
 import { randomUUID } from 'node:crypto'
 import { type FaultyHttp, startFaultyHttp, type TestAnswer, type TestRequest } from './faultyHttp.ts'
 
-export interface FakePlatformRecord {
+interface FakePlatformRecord {
   id: string
   memory: string
   user_id: string | undefined

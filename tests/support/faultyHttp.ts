@@ -25,7 +25,7 @@ export interface TestAnswer {
   body?: unknown
 }
 
-export interface TestRoute {
+interface TestRoute {
   method: string
   /** `/memories/:id` */
   path: string
@@ -52,7 +52,7 @@ export type Fault =
   | { kind: 'resetMidBody' }
   | { kind: 'slow'; delayMs: number }
 
-export interface FaultScope {
+interface FaultScope {
   /** How many requests it befalls; without end unless given. */
   times?: number
   /** `POST /memories`: which route it befalls; every one unless given. */

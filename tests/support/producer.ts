@@ -2,7 +2,7 @@
 import { Queue } from 'bullmq'
 import type { Redis } from 'ioredis'
 import { SYNC_QUEUE } from '../../src/jobs/index.ts'
-import { connectRedis, type RedisEndpoint } from '../../src/queue/connection.ts'
+import { connectRedis, type RedisEndpoint, waitUntilReady } from '../../src/queue/connection.ts'
 
 export interface Producer {
   queue: Queue
@@ -14,9 +14,10 @@ export interface Producer {
   close(): void
 }
 
-export function produceOn(endpoint: RedisEndpoint): Producer {
+export async function produceOn(endpoint: RedisEndpoint): Promise<Producer> {
   const redis = connectRedis(endpoint, 'worker')
   redis.on('error', () => undefined)
+  await waitUntilReady(redis, 5000)
   const queue = new Queue(SYNC_QUEUE, { connection: redis })
   queue.on('error', () => undefined)
   return {

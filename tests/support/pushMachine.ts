@@ -23,7 +23,11 @@ export interface PushMachine extends Machine {
   write(writes: Iterable<[key: string, value: unknown]>): Promise<void>
 }
 
-export async function startPushMachine(remote: Remote, settings: Partial<Config> = {}): Promise<PushMachine> {
+export async function startPushMachine(
+  remote: Remote,
+  settings: Partial<Config> = {},
+  options: { onStalled?: () => void } = {},
+): Promise<PushMachine> {
   const machine = await startMachine({ healthIntervalMs: 100, ...settings })
   const { config, store, queue } = machine
   const redis = connectRedis(redisEndpoint(config), 'worker')
@@ -44,6 +48,7 @@ export async function startPushMachine(remote: Remote, settings: Partial<Config>
     notifier: new Notifier(config, logger),
     onDeadLetter: () => undefined,
     onWorkerError: sync.redisHealth.report,
+    onStalled: options.onStalled ?? (() => undefined),
   })
   await push.start()
   const service = push

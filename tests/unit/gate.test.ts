@@ -226,15 +226,53 @@ describe('shutting', () => {
       health: 'down',
       reason: 'calls fail although probes succeed',
     })
-    // And at the first such call after it, until a call succeeds.
+  })
+
+  it.each([
+    ['fail though the probes succeed', callFailed, 'down', 'calls fail although probes succeed'],
+    ['alone are refused the credentials', callRefusedUser, 'credentials', '401'],
+  ] as const)(
+    'where calls %s, lets one job through, and is down until a call succeeds',
+    (_, failure, health, reason) => {
+      const bench = Bench.open()
+      for (let calls = 1; failure === callFailed && calls < 5; calls++) {
+        bench.pass(10_000).send(failure)
+        bench.probe(ok)
+      }
+      bench.pass(10_000).send(failure)
+      if (failure === callFailed) bench.probe(ok)
+      expect(bench.gate).toMatchObject({ position: 'shut', health, reason })
+      const waits: number[] = []
+      for (let i = 0; i < 8; i++) {
+        waits.push(bench.probe(ok))
+        expect(bench.step).toMatchObject({ concurrency: 1, gate: { position: 'ramping', health, reason } })
+        bench.send(failure)
+        expect(bench.gate).toMatchObject({ position: 'shut', health, reason, latencyMs: undefined })
+        // In flight when it shut.
+        bench.send(callFailed)
+      }
+      expect(waits).toEqual([1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000])
+      bench.probe(ok)
+      bench.send(callOk)
+      expect(bench.step).toMatchObject({
+        concurrency: 100,
+        gate: { health: 'up', reason: undefined, latencyMs: 12 },
+      })
+      expect(bench.transitions.map(({ to }) => to)).toEqual([health, 'up'])
+      // And all is forgotten.
+      bench.send(callFailed)
+      bench.probe(ok)
+      expect(bench.gate.position).toBe('open')
+    },
+  )
+
+  it('stays down until a call succeeds also where an outage of everything comes between', () => {
+    const bench = Bench.open().send(callRefusedUser)
+    bench.probe(failed)
     bench.probe(ok)
-    bench.send(callFailed)
-    bench.probe(ok)
-    expect(bench.gate.position).toBe('shut')
-    bench.probe(ok)
-    bench.send(callOk, callFailed)
-    bench.probe(ok)
-    expect(bench.gate.position).toBe('open')
+    expect(bench.gate).toMatchObject({ position: 'ramping', health: 'credentials' })
+    bench.send(callOk)
+    expect(bench.transitions.map(({ to }) => to)).toEqual(['credentials', 'up'])
   })
 
   it('goes back to one job at a time, not to none, for a call that was in flight before the outage', () => {
@@ -505,14 +543,16 @@ describe('whatever happens', () => {
               'ramping call-succeeded open',
             ])
           }
-          if (gate.health !== 'up') expect(gate.position).toBe('shut')
+          if (gate.position !== 'shut') expect(gate.health === 'up' || gate.isSaidByCalls).toBe(true)
+          if (gate.position === 'open') expect(gate.health).toBe('up')
           if ('cause' in event && event.cause === 'credentials' && event.type === 'call-failed') {
             expect(gate).toMatchObject({ position: 'shut', health: 'credentials' })
           }
           expect(gate.nextProbeAtMs - now.monoMs).toBeLessThanOrEqual(60_000)
           expect(step.startProbe).toBe(event.type === 'tick' && !before.isProbing && gate.isProbing)
           expect(step.transition !== undefined).toBe(before.health !== gate.health)
-          expect(gate.latencyMs !== undefined).toBe(gate.health === 'up')
+          if (gate.health === 'up') expect(gate.latencyMs).toBeDefined()
+          else if (!gate.isSaidByCalls) expect(gate.latencyMs).toBeUndefined()
           before = gate
         })
       }),

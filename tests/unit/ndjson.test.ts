@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { BatchSender } from '../../src/cli/batchSender.ts'
 import { LineCutter, type NdjsonLine } from '../../src/cli/ndjsonLines.ts'
-import { renderProgress } from '../../src/cli/progressBar.ts'
+import { type Progress, renderProgress } from '../../src/cli/progressBar.ts'
 import { MemsyncError } from '../../src/errors.ts'
 import type { MemoryInput } from '../../src/jobs/index.ts'
 import { printedSeed } from '../support/seed.ts'
@@ -155,7 +155,13 @@ describe('batches', () => {
 })
 
 describe('the progress bar', () => {
-  const progress = { readBytes: 500, totalBytes: 1000, accepted: 12_345, refused: 2, elapsedMs: 5000 }
+  const progress: Progress = {
+    ...{ done: 500, total: 1000, elapsedMs: 5000 },
+    tallies: [
+      [12_345, 'accepted'],
+      [2, 'refused'],
+    ],
+  }
 
   it('shows how far it is, what is left, and the counts', () => {
     expect(renderProgress(progress, 120)).toBe(
@@ -164,13 +170,22 @@ describe('the progress bar', () => {
   })
 
   it('leaves out what is not known, and nothing at the end', () => {
-    expect(renderProgress({ ...progress, totalBytes: undefined, refused: 0, elapsedMs: 10 }, 120)).toBe(
-      '12,345 accepted',
-    )
-    expect(renderProgress({ ...progress, readBytes: 1000 }, 120)).toContain(
+    expect(
+      renderProgress(
+        {
+          ...{ done: 500, total: undefined, elapsedMs: 10 },
+          tallies: [
+            [12_345, 'accepted'],
+            [0, 'refused'],
+          ],
+        },
+        120,
+      ),
+    ).toBe('12,345 accepted')
+    expect(renderProgress({ ...progress, done: 1000 }, 120)).toContain(
       '[########################] 100 %  12,345',
     )
-    expect(renderProgress({ ...progress, readBytes: 0, totalBytes: 0 }, 120)).not.toContain('NaN')
+    expect(renderProgress({ ...progress, done: 0, total: 0 }, 120)).not.toContain('NaN')
   })
 
   it('never wraps', () => {

@@ -23,14 +23,14 @@ const healthy: Status = {
   deadLetters: 0,
   spool: { records: 0, bytes: 0, oldestMs: null },
   totals: { queued: 15_000, synced: 13_697, embedded: 0, pushed: 0, superseded: 12 },
-  remote: { state: 'none', since: null, latencyMs: null, reason: null },
+  remote: { state: 'none', endpoint: null, since: null, latencyMs: null, reason: null },
   store: { keys: 9000, bytes: 12_582_912, state: 'up', reason: null },
 }
 
 const plain = (_meaning: string, text: string) => text
 const render = (change: Partial<Status>) => renderStatus({ ...healthy, ...change }, NOW, plain)
 const problems = (change: Partial<Status>) =>
-  findTroubles({ ...healthy, ...change }).map(({ problem }) => problem)
+  findTroubles({ ...healthy, ...change }, NOW).map(({ problem }) => problem)
 
 describe('the status screen', () => {
   it('says everything about a healthy daemon, without colour', () => {
@@ -53,15 +53,76 @@ total synced  13,697, of 15,000 accepted by this Redis, 12 superseded
     const lane = { ...healthy.lanes.sync, oldestWaitingMs: 86_400_000 * 3 }
     const text = render({
       lanes: { sync: lane, embed: { ...lane, gate: 'shut' }, push: { ...lane, gate: 'ramping' } },
-      remote: { state: 'down', since: null, latencyMs: 12.4, reason: 'HTTP 502' },
+      remote: {
+        state: 'down',
+        endpoint: 'mem0 https://vps',
+        since: null,
+        latencyMs: null,
+        reason: 'HTTP 502',
+      },
       daemon: { ...healthy.daemon, progress: { state: 'stalled', lastSuccess: null } },
       redis: { ...healthy.redis, state: 'refusing', reason: 'OOM' },
       store: { ...healthy.store, state: 'down', reason: 'the disk is full' },
       deadLetters: 2,
     })
     expect(text.split('\n').length).toBeLessThanOrEqual(30)
-    expect(text).toContain('remote        down (HTTP 502), 12 ms')
+    expect(text).toContain('remote        away  mem0 https://vps\n              HTTP 502\n')
     for (const line of text.split('\n')) expect(line.length).toBeLessThanOrEqual(100)
+  })
+
+  it('shows the remote, its lane, and what is still to be pushed', () => {
+    const remote = {
+      ...({ state: 'up', endpoint: 'mem0 https://vps.example:8888', reason: null } as const),
+      ...{ since: '2026-01-01T09:00:00Z', latencyMs: 12.4 },
+    }
+    const push = { waiting: 1200, delayed: 16, active: 4, oldestWaitingMs: 185_000, gate: 'open' as const }
+    const lanes = { ...healthy.lanes, push }
+    const totals = { ...healthy.totals, pushed: 12_000 }
+    expect(render({ remote, lanes, totals })).toBe(`memsyncd 1.2.3
+
+daemon        running, working, pid 4242, up 30 min, last job 3 s ago
+redis         up for 30 min  unix:/data/redis.sock
+store         up, 9,000 memories, 12.0 MiB
+remote        up for 3 h, answers in 12 ms  mem0 https://vps.example:8888
+
+lane            waiting  delayed   active   oldest     gate
+sync              1,200        3      100      2 s     open
+push              1,200       16        4    3 min     open
+
+pending       2,523
+failed        0
+total synced  13,697, of 15,000 accepted by this Redis, 12 superseded
+total pushed  12,000, 1,220 to go, the oldest for 3 min
+`)
+    const away = {
+      ...({
+        state: 'down',
+        endpoint: remote.endpoint,
+        since: '2026-01-01T11:56:00Z',
+        latencyMs: null,
+      } as const),
+      reason: 'mem0: GET /health (request 0b5f-1): cannot be reached: ECONNREFUSED',
+    }
+    const text = render({
+      remote: away,
+      lanes: { ...lanes, push: { ...push, active: 0, gate: 'shut' } },
+      totals,
+    })
+    expect(text).toContain(`remote        away for 4 min  mem0 https://vps.example:8888
+              mem0: GET /health: cannot be reached: ECONNREFUSED
+`)
+    expect(text).toContain('push              1,200       16        0    3 min     shut\n')
+    expect(text).toContain(`
+! the remote is away for 4 min
+  next: mend or start it; what waits for it goes on by itself
+`)
+    const refused = render({
+      remote: { ...away, state: 'credentials', reason: 'mem0: answered 401' },
+      lanes,
+      totals,
+    })
+    expect(refused).toContain('remote        refuses our credentials for 4 min  mem0')
+    expect(refused).toContain('next: correct MEMSYNC_REMOTE_KEY')
   })
 
   it('never shows unknown as none', () => {
@@ -136,6 +197,7 @@ describe('what is wrong', () => {
     const sync = { ...healthy.lanes.sync, oldestWaitingMs: 61_000 }
     expect(problems({ lanes: { ...healthy.lanes, sync } })).toEqual(['the oldest job has waited 1 min'])
     expect(problems({ deadLetters: 1 })).toEqual(['1 dead letter'])
-    for (const { next } of findTroubles({ ...healthy, deadLetters: 2 })) expect(next).toBe('memsync dlq list')
+    for (const { next } of findTroubles({ ...healthy, deadLetters: 2 }, NOW))
+      expect(next).toBe('memsync dlq list')
   })
 })

@@ -12,7 +12,8 @@
  *
  * A memory is `{"namespace", "key", "value", "metadata"?, "version"}`. A version is `epoch-sequence-index`,
  * three whole numbers, ordered by the first that differs. A delete is a write: the server remembers its
- * version, also of a key it never had, and refuses an older PUT with 412. The same version again is no error.
+ * version, also of a key it never had, and refuses an older PUT with 412. The same version again is no error, unless
+ * it comes with another content: then it is refused like an older one.
  * Errors are `{"error": {"code", "message"}}`: 400 for what breaks the contract, 401, 413, 428 for a missing
  * version, 429 and 503 with `Retry-After`.
  *

@@ -10,8 +10,9 @@ import { createHash, randomUUID, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import { MemsyncError, toMemsyncError } from '../../errors.ts'
 import { type MemorySyncPayload, parsePayload } from '../../jobs/index.ts'
-import { formatVersion, parseVersion, type Version } from '../../jobs/version.ts'
+import { compareVersions, formatVersion, parseVersion, type Version } from '../../jobs/version.ts'
 import type { ListOptions, Store, StoredMemory, Write } from '../memory/port.ts'
+import { contentOf } from './content.ts'
 import { HEALTH_PATH, LIST_PATH, MEMORY_PATH, VERSION_HEADER, type WireMemory } from './httpWire.ts'
 
 export interface MemoryRequest {
@@ -230,9 +231,20 @@ async function write(payload: MemorySyncPayload, version: Version, store: Store)
     ...(metadata && { metadataJson: JSON.stringify(metadata) }),
   }
   const [result] = await store.apply([entry])
-  if (result?.outcome !== 'superseded') return
+  if (result?.outcome === 'applied' && !result.repeated) return
   const held = await store.find(key, namespace)
-  throw new Superseded(held?.version ?? version)
+  if (held && !isSameWrite(entry, held)) throw new Superseded(held.version)
+}
+
+/**
+ * Whether what is held is what this write says. A version that came again with another content is another
+ * machine's, or of one that lost its past: saying that it was stored would be a lie.
+ */
+function isSameWrite(entry: Write, held: StoredMemory): boolean {
+  if (compareVersions(entry.version, held.version) !== 0) return false
+  if (entry.op === 'delete') return held.deleted
+  const sent = contentOf(JSON.parse(entry.valueJson ?? 'null'), JSON.parse(entry.metadataJson ?? '{}'))
+  return !held.deleted && sent.contentHash === contentOf(held.value ?? null, held.metadata).contentHash
 }
 
 async function getMemory(

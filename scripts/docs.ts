@@ -1,0 +1,93 @@
+/**
+ * `npm run docs`: writes the README's tables anew from the code that they describe. A table stands between
+ * `<!-- table: NAME -->` and `<!-- end -->`; everything else of the README is written by hand.
+ */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Command } from 'commander'
+import { describeCommands } from '../src/cli/commands.ts'
+import { exitCodeOf } from '../src/cli/failure.ts'
+import { SETTINGS } from '../src/config.ts'
+import { ERROR_CODES, type ErrorCode } from '../src/errors.ts'
+import { publishedSchema } from '../src/jobs/index.ts'
+
+const README = join(import.meta.dirname, '..', 'README.md')
+
+/** Defaults that depend on the machine. */
+const PLACES: Record<string, string> = {
+  MEMSYNC_DATA_DIR: '`~/.local/share/memsyncd`; on macOS `~/Library/Application Support/memsyncd`',
+  MEMSYNC_CONFIG: '`~/.config/memsyncd/memsync.env`',
+}
+
+function table(head: string[], rows: string[][]): string {
+  const line = (cells: string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`
+  return [line(head), `|${'---|'.repeat(head.length)}`, ...rows.map(line)].join('\n')
+}
+
+function settings(): string {
+  const rows = Object.entries(SETTINGS).map(([name, setting]) => {
+    const fallback = 'default' in setting ? `\`${setting.default}\`` : (PLACES[name] ?? '')
+    return [`\`${name}\``, fallback, setting.description]
+  })
+  return table(['Setting', 'Default', 'Meaning'], rows)
+}
+
+function errors(): string {
+  const rows = (Object.keys(ERROR_CODES) as ErrorCode[]).map((code) => {
+    const { class: errorClass, meaning, hint } = ERROR_CODES[code]
+    return [`\`${code}\``, errorClass, String(exitCodeOf(code)), meaning, hint]
+  })
+  return table(['Code', 'Class', 'Exit', 'Meaning', 'What to do'], rows)
+}
+
+function commands(): string {
+  const program = new Command('memsync')
+  describeCommands(program, () => async () => undefined)
+  const rows = (parent: Command, path: string): string[][] =>
+    parent.commands.flatMap((command) => {
+      const usage = command.registeredArguments.map((argument) => {
+        const text = `${argument.name()}${argument.variadic ? '...' : ''}`
+        return argument.required ? `<${text}>` : `[${text}]`
+      })
+      const own = [`\`${[path, command.name(), ...usage].join(' ')}\``, command.summary()]
+      return [own, ...rows(command, `${path} ${command.name()}`)]
+    })
+  return table(['Command', 'What it does'], rows(program, 'memsync'))
+}
+
+interface FieldSchema {
+  type?: string
+  enum?: string[]
+  default?: unknown
+  description?: string
+}
+
+function wire(): string {
+  const schema = publishedSchema().MEMORY_SYNC as {
+    properties: Record<string, FieldSchema>
+    required: string[]
+  }
+  const rows = Object.entries(schema.properties).map(([name, field]) => {
+    const type = field.enum?.map((choice) => `\`"${choice}"\``).join(' or ') ?? field.type ?? 'any JSON'
+    const fallback = field.default === undefined ? '' : `\`${JSON.stringify(field.default)}\``
+    return [
+      `\`${name}\``,
+      type,
+      schema.required.includes(name) ? 'required' : fallback,
+      field.description ?? '',
+    ]
+  })
+  return table(['Field', 'Type', 'Default', 'Meaning'], rows)
+}
+
+const TABLES: Record<string, () => string> = { settings, errors, commands, wire }
+
+const readme = readFileSync(README, 'utf8')
+writeFileSync(
+  README,
+  readme.replace(/(<!-- table: (\w+) -->\n)[\s\S]*?(<!-- end -->)/g, (_, start, name, end) => {
+    const render = TABLES[name]
+    if (!render) throw new Error(`README.md asks for a table ${name}; there are ${Object.keys(TABLES)}`)
+    return `${start}${render()}\n${end}`
+  }),
+)

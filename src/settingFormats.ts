@@ -1,0 +1,74 @@
+/** What the text of a setting may be, and what it comes to. Each throws a plain Error that says what is wrong with it. */
+import { homedir } from 'node:os'
+import { resolve } from 'node:path'
+
+export function integer(min: number, max: number) {
+  return (text: string): number => {
+    const value = Number(text)
+    if (!/^\d+$/.test(text) || value < min || value > max) {
+      throw new Error(`is not a whole number from ${min} to ${max}`)
+    }
+    return value
+  }
+}
+
+export function oneOf<const T extends string>(...choices: T[]) {
+  return (text: string): T => {
+    const choice = choices.find((candidate) => candidate === text)
+    if (choice === undefined) throw new Error(`is not one of ${choices.join(', ')}`)
+    return choice
+  }
+}
+
+export function url(...protocols: string[]) {
+  return (text: string): string => {
+    const protocol = URL.canParse(text) ? new URL(text).protocol.slice(0, -1) : ''
+    if (!protocols.includes(protocol)) throw new Error(`is not a URL of ${protocols.join(' or ')}`)
+    return text
+  }
+}
+
+export function yesOrNo(text: string): boolean {
+  if (text !== 'true' && text !== 'false') throw new Error('is not true or false')
+  return text === 'true'
+}
+
+export type ListenAddress = { kind: 'tcp'; host: string; port: number } | { kind: 'socket'; path: string }
+
+export function listenAddress(text: string): ListenAddress {
+  if (text.startsWith('unix:')) {
+    const path = text.slice('unix:'.length).replace(/^\/\/(?=\/)/, '')
+    if (path === '') throw new Error('is not unix: and a path')
+    return { kind: 'socket', path: folder(path) }
+  }
+  const match = /^(\[[0-9a-f:.]+\]|[^\s:[\]]+):(\d{1,5})$/i.exec(text)
+  const [host = '', port = -1] = [match?.[1]?.replace(/^\[|\]$/g, ''), Number(match?.[2] ?? -1)]
+  if (port < 0 || port > 65_535) throw new Error('is not HOST:PORT or unix:PATH')
+  return { kind: 'tcp', host, port }
+}
+
+/** Whether what is sent to this host stays on the machine. */
+export function isLoopback(host: string): boolean {
+  return /^(localhost|.*\.localhost|127(\.\d{1,3}){3}|\[?::1\]?)$/i.test(host)
+}
+
+export function folder(text: string): string {
+  if (text.includes('\0')) throw new Error('is not a path')
+  return resolve(text.replace(/^~(?=\/|$)/, homedir()))
+}
+
+export function word(text: string): string {
+  if (!/^[A-Za-z0-9_-]{1,64}$/.test(text)) throw new Error('is not 1 to 64 letters, digits, - or _')
+  return text
+}
+
+export function text(value: string): string {
+  return value
+}
+
+/** A secret that a header can carry and nobody guesses. */
+export function token(value: string): string {
+  if (!/^[\x21-\x7e]{16,}$/.test(value))
+    throw new Error('is not 16 or more letters, digits or signs, without a space')
+  return value
+}
