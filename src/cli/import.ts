@@ -19,7 +19,6 @@ const MAX_TOLD_PROBLEMS = 20
 
 interface SourceFile extends LegacyFile {
   path: string
-  bytes: number
 }
 
 interface Problem {
@@ -67,7 +66,7 @@ async function readSource(path: string): Promise<SourceFile> {
       `${printable(path)} is none of the files that hold memories: queue, dead letters or emergency lines`,
     )
   }
-  return { ...file, path, bytes: content.length }
+  return { ...file, path }
 }
 
 async function takeIn(context: CommandContext, files: SourceFile[], isDry: boolean): Promise<Summary> {
@@ -83,26 +82,25 @@ async function takeIn(context: CommandContext, files: SourceFile[], isDry: boole
     unreadable: [],
     failure: undefined,
   }
-  const totalBytes = files.reduce((sum, { bytes }) => sum + bytes, 0)
-  let readBytes = 0
+  const all = files.map((file) => sortOut(file, config.maxValueBytes, summary))
+  const total = all.reduce((sum, records) => sum + records.length, 0)
   try {
-    for (const file of files) {
-      const records = sortOut(file, config.maxValueBytes, summary)
+    for (const records of all) {
       const { accepted, alreadyThere } = summary
       await intake.take(records, (soFar) => {
         summary.accepted = accepted + soFar.accepted
         summary.alreadyThere = alreadyThere + soFar.alreadyThere
-        const share = (soFar.accepted + soFar.alreadyThere) / records.length
+        const done = summary.accepted + summary.alreadyThere
         bar.update({
-          done: readBytes + share * file.bytes,
-          total: totalBytes,
+          done,
+          total,
           tallies: [
             [summary.accepted, 'accepted'],
+            [summary.alreadyThere, 'already there'],
             [summary.refused.length, 'refused'],
           ],
         })
       })
-      readBytes += file.bytes
     }
   } catch (thrown) {
     summary.failure = toMemsyncError(thrown, 'MEMSYNC_SPOOL_UNAVAILABLE')

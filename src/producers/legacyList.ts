@@ -47,8 +47,8 @@ export class LegacyList {
     return parseLegacyFile(readFileSync(this.path))
   }
 
-  /** Takes the entries out of it for which `isDurable` says that they are durable here. */
-  async remove(isDurable: (entry: unknown) => boolean): Promise<Changed> {
+  /** Takes those entries out of it that are durable here, given each as its JSON. */
+  async remove(durable: ReadonlySet<string>): Promise<Changed> {
     return this.withLock(() => {
       const path = realpathSync(this.path)
       const document = parseWhole(readFileSync(path))
@@ -57,7 +57,7 @@ export class LegacyList {
       for (const name of LISTS) {
         const list = document[name]
         if (!Array.isArray(list)) continue
-        document[name] = list.filter((entry) => !isDurable(entry))
+        document[name] = list.filter((entry) => !durable.has(JSON.stringify(entry)))
         removed += list.length - (document[name] as unknown[]).length
       }
       if (removed === 0) return 'unchanged'

@@ -125,10 +125,7 @@ export class LegacyWatch {
   }
 
   private async removeFrom(at: ListState, durable: ReadonlySet<string>): Promise<string> {
-    const changed = await at.list.remove((entry) => {
-      const read = readLegacyEntry(entry, this.options.maxValueBytes)
-      return 'record' in read && durable.has(read.record.uid)
-    })
+    const changed = await at.list.remove(durable)
     const lockKey = `${at.name} locked`
     if (changed === 'locked') {
       this.warnOnce(lockKey, 'another process holds the lock of the legacy queue: its file stays as it is', {
@@ -184,14 +181,17 @@ export class LegacyWatch {
     return entries.some(({ entry }) => 'refusal' in readLegacyEntry(entry, this.options.maxValueBytes))
   }
 
-  /** Makes what can be taken durable here, and resolves with its uids. */
+  /** Makes what can be taken durable here, and resolves with those entries, each as its JSON. */
   private async takeIn(name: string, { entries }: LegacyFile): Promise<Set<string>> {
     const { maxValueBytes, intake, logger } = this.options
     const records: SpoolRecord[] = []
+    const durable = new Set<string>()
     for (const { place, entry } of entries) {
       const read = readLegacyEntry(entry, maxValueBytes)
-      if ('record' in read) records.push(read.record)
-      else {
+      if ('record' in read) {
+        records.push(read.record)
+        durable.add(JSON.stringify(entry))
+      } else {
         const { code, message } = read.refusal
         this.warnOnce(`${name} ${place} ${message}`, 'a legacy entry is refused and stays where it is', {
           file: name,
@@ -203,7 +203,7 @@ export class LegacyWatch {
     }
     const { accepted } = await intake.take(records)
     if (accepted > 0) logger.info({ file: name, memories: accepted }, 'legacy entries are taken in')
-    return new Set(records.map(({ uid }) => uid))
+    return durable
   }
 
   /** Once for each `key`. */

@@ -194,17 +194,15 @@ describe('a damaged file', () => {
 
   it('that is only half written yet is waited for', async () => {
     writeFileSync(path('mem0_queue.json'), half)
+    const begunAtMs = performance.now()
     startWatch()
-    await waitFor('it has been looked at', () => performance.now() - begun > GRACE_MS / 3)
+    // Several looks, and well within what it is given.
+    await waitFor('it has been looked at', () => performance.now() - begunAtMs > GRACE_MS / 3)
     expect(readFileSync(path('mem0_queue.json'), 'utf8')).toBe(half)
     writeFileSync(path('mem0_queue.json'), whole)
     await waitFor('it is empty', () => read('mem0_queue.json').queue.length === 0)
     expect(await durable()).toEqual(['a', 'b'])
     expect(warnings()).toEqual([])
-  })
-  let begun = 0
-  beforeEach(() => {
-    begun = performance.now()
   })
 
   for (const [name, content, readable] of [
@@ -272,8 +270,8 @@ it('a folder that is not there yet is told and waited for', async () => {
 })
 
 describe.skipIf(!HAS_PYTHON)('producers that lock as the predecessor did (needs python3)', () => {
-  async function produce(count: number, mode: 'each' | 'once', prefix: string) {
-    const child = spawn('python3', [PRODUCER, folder, String(count), prefix, mode], {
+  async function produce(count: number, batch: number, prefix: string) {
+    const child = spawn('python3', [PRODUCER, folder, String(count), prefix, String(batch)], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     let output = ''
@@ -284,16 +282,16 @@ describe.skipIf(!HAS_PYTHON)('producers that lock as the predecessor did (needs 
     return JSON.parse(output) as { ids: string[]; longestWaitMs: number; timeouts: number }
   }
 
-  for (const [count, mode] of [
-    [80, 'each'],
-    [1_000, 'each'],
-    [10_000, 'once'],
+  for (const [count, batch] of [
+    [80, 1],
+    [1_000, 10],
+    [10_000, 10_000],
   ] as const) {
-    it(`write ${count} entries, ${mode}: no lock timeout, no loss, no duplicate`, async () => {
+    it(`write ${count} entries, ${batch} at a time: no lock timeout, no loss, no duplicate`, async () => {
       startWatch()
       const [one, other] = await Promise.all([
-        produce(count / 2, mode, 'one'),
-        produce(count / 2, mode, 'other'),
+        produce(count / 2, batch, 'one'),
+        produce(count / 2, batch, 'other'),
       ])
       expect(one.timeouts + other.timeouts).toBe(0)
       expect(Math.max(one.longestWaitMs, other.longestWaitMs)).toBeLessThan(2_000)

@@ -76,7 +76,7 @@ describe('the daemon', () => {
         })),
       )
     }
-    for (let kill = 0; kill < 6; kill++) {
+    for (let kill = 0; kill < 4; kill++) {
       const daemon = await startDaemonUntilDraining(cli.dataDir, (seed + kill * 37) % 120)
       daemon.kill('SIGKILL')
       await daemon.ended

@@ -1,7 +1,7 @@
-"""The predecessor's producer, as it wrote: `python3 legacyProducer.py FOLDER COUNT PREFIX MODE`.
+"""The predecessor's producer, as it wrote: `python3 legacyProducer.py FOLDER COUNT PREFIX BATCH`.
 
-MODE is `each` (one locked change of the queue file for each entry) or `once` (all in one). It waits for the lock as long
-as the old one did, and turns to the emergency lines where it does not get it. Prints one JSON document at the end.
+It makes one locked change of the queue file for every BATCH entries. It waits for the lock as long as the old one did, and
+turns to the emergency lines where it does not get it. Prints one JSON document at the end.
 """
 import fcntl
 import json
@@ -11,7 +11,7 @@ import time
 import uuid
 
 LOCK_TIMEOUT_S = 5.0
-folder, count, prefix, mode = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+folder, count, prefix, batch_size = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 queue_path = os.path.join(folder, "mem0_queue.json")
 emergency_path = os.path.join(folder, "mem0_emergency.json")
 lock_path = os.path.join(folder, "mem0_queue.lock")
@@ -64,8 +64,8 @@ entries = [
     for number in range(count)
 ]
 longest, timeouts = 0.0, 0
-for batch in [entries] if mode == "once" else [[entry] for entry in entries]:
-    waited, timed_out = add(batch)
+for start in range(0, count, batch_size):
+    waited, timed_out = add(entries[start : start + batch_size])
     longest = max(longest, waited)
     timeouts += timed_out
 print(json.dumps({"ids": [entry["id"] for entry in entries], "longestWaitMs": longest * 1000, "timeouts": timeouts}))

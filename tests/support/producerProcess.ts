@@ -3,8 +3,13 @@
  * `node producerProcess.ts ROLE DATA_DIR [argument]`; it reports by lines on stdout. Settings come from the environment.
  */
 import { writeSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { Queue } from 'bullmq'
+import { SYNC_QUEUE } from '../../src/jobs/index.ts'
 import { createProducer } from '../../src/producers/client.ts'
 import { Spool } from '../../src/producers/spool.ts'
+import { connectRedis } from '../../src/queue/connection.ts'
 
 const [role, dataDir = '', argument = ''] = process.argv.slice(2)
 
@@ -54,19 +59,63 @@ const roles: Record<string, () => Promise<void>> = {
     say({ doneAtMs: Date.now() })
   },
 
-  /** Hands memories over for ever, many at a time, and says each key once it is accepted. */
-  async enqueueForEver() {
+  /**
+   * Hands over rounds of ten memories, paced, some one by one and some many at a time, and says each once it is accepted:
+   * nine under keys of their own, one under a key that each round overwrites.
+   */
+  async client() {
     const producer = createProducer({ config: { dataDir } })
-    for (let round = 0; ; round++) {
-      const keys = Array.from({ length: 20 }, (_, index) => `${argument}-${round}-${index}`)
-      await Promise.all(
-        keys.map(async (key) => {
-          await producer.enqueue({ key, value: key })
-          say(key)
-        }),
-      )
+    for (let round = 0; round < ROUNDS; round++) {
+      const memories = memoriesOf(round)
+      if (round % 2 === 0) await producer.enqueueMany(memories)
+      else await Promise.all(memories.map((memory) => producer.enqueue(memory)))
+      for (const memory of memories) say(memory)
+      await sleep(PACE_MS)
     }
   },
+
+  /** The same straight into the spool, as a hook with a second to live does. */
+  async hook() {
+    const spool = new Spool(dataDir, 2 ** 30)
+    for (let round = 0; round < ROUNDS; round++) {
+      const memories = memoriesOf(round)
+      const acceptedAtMs = Date.now()
+      await spool.write(memories.map((memory) => ({ uid: 'u', acceptedAtMs, memory })))
+      for (const memory of memories) say(memory)
+      await sleep(PACE_MS)
+    }
+  },
+
+  /** The same by BullMQ alone, as another language does; what is not answered is handed over under another key. */
+  async plain() {
+    const redis = connectRedis(
+      { kind: 'socket', path: fileURLToPath(process.env.REDIS_URL?.replace('unix:', 'file:') ?? '') },
+      'producer',
+    )
+    redis.on('error', () => undefined)
+    const queue = new Queue(SYNC_QUEUE, { connection: redis, skipMetasUpdate: true })
+    queue.on('error', () => undefined)
+    for (let round = 0, tries = 0; round < ROUNDS; tries++) {
+      const memories = memoriesOf(round).map((memory) => ({ ...memory, key: `${memory.key}-${tries}` }))
+      try {
+        await queue.addBulk(memories.map((data) => ({ name: 'MEMORY_SYNC', data })))
+        for (const memory of memories) say(memory)
+        round++
+      } catch {
+        // Redis is away: nobody knows what of it was taken, so nothing of it is said.
+      }
+      await sleep(PACE_MS)
+    }
+    redis.disconnect()
+  },
+}
+
+const ROUNDS = 30
+const PACE_MS = 150
+
+function memoriesOf(round: number): { key: string; value: string }[] {
+  const names = Array.from({ length: 10 }, (_, index) => (index === 9 ? 'last' : `${round}-${index}`))
+  return names.map((name) => ({ key: `${argument}-${name}`, value: `${argument}-${round}` }))
 }
 
 await roles[role ?? '']?.()

@@ -134,6 +134,16 @@ describe('the line at the start of a session', () => {
   const NOW = Date.parse('2026-01-02T00:00:00Z')
   const well: Status = {
     version: '1.2.3',
+    spool: { records: 0, bytes: 0, oldestMs: null },
+    embedding: {
+      model: 'm',
+      tokens: 0,
+      tokensToday: 0,
+      calls: 0,
+      cacheHits: 0,
+      estimatedCost: null,
+      reason: null,
+    },
     daemon: { running: true, pid: 1, since: null, progress: { state: 'working', lastSuccess: null } },
     redis: { state: 'up', endpoint: 'unix:/r', reason: null, since: null },
     lanes: { sync: { ...off, waiting: 3, delayed: 1, active: 2, gate: 'open' }, embed: off, push: off },
