@@ -123,6 +123,41 @@ export const ERROR_CODES = {
       'The remote was asked and did not answer, or not in a way that says whether the memory is stored.',
     hint: 'Nothing: the next try looks first, where the remote can be looked up.',
   },
+  MEMSYNC_EMBEDDER_UNAVAILABLE: {
+    class: 'outage',
+    meaning: 'The embedding server does not answer, answers too slowly, or fails for a reason of its own.',
+    hint: 'Nothing, if it comes back: memories wait and are embedded then. Otherwise check OPENAI_BASE_URL.',
+  },
+  MEMSYNC_EMBEDDER_LIMITED: {
+    class: 'outage',
+    meaning: 'The embedding server asks to be called less often.',
+    hint: 'Nothing: the lane waits as long as the server asks.',
+  },
+  MEMSYNC_EMBEDDER_CREDENTIALS: {
+    class: 'credentials',
+    meaning: 'There is no key for the embedding server, or it refuses the one it was given.',
+    hint: 'Set OPENAI_API_KEY to a key that may create embeddings; memories wait until then.',
+  },
+  MEMSYNC_EMBEDDER_BLOCKED: {
+    class: 'credentials',
+    meaning: 'The account at the embedding server has no quota or money left.',
+    hint: 'Raise the limit or pay the bill there; memories wait until then.',
+  },
+  MEMSYNC_EMBEDDER_MISCONFIGURED: {
+    class: 'credentials',
+    meaning: 'The embedding server does not know the model, its dimensions or the address.',
+    hint: 'Correct EMBEDDING_MODEL, its dimensions or OPENAI_BASE_URL (it usually ends in /v1); memories wait.',
+  },
+  MEMSYNC_EMBEDDER_REFUSED: {
+    class: 'permanent',
+    meaning: 'The embedding server refuses this text, though it takes others.',
+    hint: 'Look at the memory the dead letter names; it is stored, only its vector is missing.',
+  },
+  MEMSYNC_EMBEDDER_BAD_ANSWER: {
+    class: 'transient',
+    meaning: 'The embedding server answered with vectors that do not match what was asked.',
+    hint: 'Tried again by itself; if it stays, the server does not follow the OpenAI embeddings API.',
+  },
   MEMSYNC_ALREADY_RUNNING: {
     class: 'permanent',
     meaning: 'Another daemon holds this data folder.',
