@@ -1,9 +1,13 @@
 /**
  * The coarse pass of a search: of each vector the signs of its components, one bit each, held in memory. Pure.
  *
- * Two vectors that point the same way differ in few signs: at an angle of a, in a share of a/π of them on average
- * (Charikar, "Similarity estimation techniques from rounding algorithms", 2002). So the nearest by sign hold the
- * nearest by angle, if enough of them are looked at again. 100,000 vectors of 3,072 components take 38 MB.
+ * - Two vectors that point the same way differ in few signs: at an angle of a, in a share of a/π of them on average
+ *   (Charikar, "Similarity estimation techniques from rounding algorithms", 2002). Counting them orders all vectors.
+ * - The signs of one and the components of the other tell the cosine twice as sharply (Gao and Long, "RaBitQ",
+ *   2024), at 50 times the work: for some thousands, where counting alone leaves too many in question.
+ * - Each estimate comes with how far off it is likely to be, so that a search knows when it has looked enough.
+ *
+ * 100,000 vectors of 3,072 components take 38 MB.
  */
 
 /** Vectors per block: the index grows by this many, and is never copied as a whole. */
@@ -25,16 +29,59 @@ export function packSigns(vector: Float32Array): Uint32Array {
   return words
 }
 
+/** What the index holds of a unit vector. */
+export interface Signature {
+  signs: Uint32Array
+  /** The sum of the components' absolute values. */
+  magnitude: number
+}
+
+export function toSignature(unit: Float32Array): Signature {
+  return { signs: packSigns(unit), magnitude: unit.reduce((sum, component) => sum + Math.abs(component), 0) }
+}
+
+/** How many standard deviations a cosine is expected to stay within; 1 in 160 lies above. */
+const DEVIATIONS = 2.5
+
+/**
+ * The highest cosine that two vectors are likely to have which differ in so many signs. Each sign is taken for a
+ * throw that differs with the probability a/π, so their number has the deviation of a binomial distribution.
+ */
+export function highestLikelyCosine(differences: number, dimensions: number): number {
+  const share = differences / dimensions
+  const angle = Math.PI * share
+  const deviationOfAngle = Math.PI * Math.sqrt((share * (1 - share)) / dimensions)
+  return Math.cos(angle) + DEVIATIONS * deviationOfAngle * Math.sin(angle)
+}
+
+/**
+ * How far above its estimate a cosine is likely to be. With x the unit vector of the signs and v the vector itself,
+ * the estimate's deviation is that of the part of x that is not along v: √((1 - (x·v)²) / (x·v)²) / √(d - 1).
+ */
+function likelyError({ magnitude, dimensions }: { magnitude: number; dimensions: number }): number {
+  const along = Math.min(1, magnitude / Math.sqrt(dimensions))
+  return (DEVIATIONS * Math.sqrt((1 - along * along) / Math.max(1, dimensions - 1))) / along
+}
+
+/** Ids in order, and of each in how many signs it differs. */
+export interface Nearest {
+  ids: Float64Array
+  differences: Uint16Array
+}
+
 export class SignIndex {
+  readonly #dimensions: number
   readonly #words: number
   readonly #blocks: Uint32Array[] = []
   /** By slot: the vector's id and its group, the namespace it may be searched by. */
   readonly #ids: number[] = []
   readonly #groups: number[] = []
+  readonly #magnitudes: number[] = []
   readonly #slots = new Map<number, number>()
   readonly #free: number[] = []
 
   constructor(dimensions: number) {
+    this.#dimensions = dimensions
     this.#words = signWords(dimensions)
   }
 
@@ -42,8 +89,8 @@ export class SignIndex {
     return this.#slots.size
   }
 
-  /** Takes in a vector by its signs; a known id is replaced. */
-  add(id: number, group: number, signs: Uint32Array): void {
+  /** Takes in a vector; a known id is replaced. */
+  add(id: number, group: number, { signs, magnitude }: Signature): void {
     const slot = this.#slots.get(id) ?? this.#free.pop() ?? this.#ids.length
     const within = slot % BLOCK_VECTORS
     const number = (slot - within) / BLOCK_VECTORS
@@ -51,6 +98,7 @@ export class SignIndex {
     this.#blocks[number]?.set(signs.subarray(0, this.#words), within * this.#words)
     this.#ids[slot] = id
     this.#groups[slot] = group
+    this.#magnitudes[slot] = magnitude
     this.#slots.set(id, slot)
   }
 
@@ -66,7 +114,7 @@ export class SignIndex {
    * The ids in order of how many signs differ from those of `signs`, fewest first.
    * @param group only ids of this group; all of them where it is undefined
    */
-  nearest(signs: Uint32Array, group?: number): Float64Array {
+  nearest(signs: Uint32Array, group?: number): Nearest {
     const slots = this.#ids.length
     const distances = new Uint16Array(slots)
     for (const [number, block] of this.#blocks.entries()) {
@@ -82,15 +130,30 @@ export class SignIndex {
       if (wanted(slot)) places[next] = (places[next] as number) + 1
     }
     for (let d = 1; d < places.length; d++) places[d] = (places[d] as number) + (places[d - 1] as number)
-    const ordered = new Float64Array(places.at(-1) as number)
+    const ids = new Float64Array(places.at(-1) as number)
+    const differences = new Uint16Array(ids.length)
     for (let slot = 0; slot < slots; slot++) {
       if (!wanted(slot)) continue
       const distance = distances[slot] as number
       const place = places[distance] as number
       places[distance] = place + 1
-      ordered[place] = this.#ids[slot] as number
+      ids[place] = this.#ids[slot] as number
+      differences[place] = distance
     }
-    return ordered
+    return { ids, differences }
+  }
+
+  /** Of each id that is in the index, in the order given: the highest cosine it is likely to have with `unit`. */
+  highestLikelyCosines(unit: Float32Array, ids: Float64Array): Float64Array {
+    const sums = sumsByByte(unit, this.#words)
+    return ids.map((id) => {
+      const slot = this.#slots.get(id) as number
+      const within = slot % BLOCK_VECTORS
+      const block = this.#blocks[(slot - within) / BLOCK_VECTORS] as Uint32Array
+      const magnitude = this.#magnitudes[slot] as number
+      const estimate = sumBySigns(block, within * this.#words, this.#words, sums) / magnitude
+      return estimate + likelyError({ magnitude, dimensions: this.#dimensions })
+    })
   }
 }
 
@@ -119,4 +182,34 @@ function countDifferences(block: Uint32Array, signs: Uint32Array, distances: Uin
     }
     distances[vector] = count
   }
+}
+
+/** For each byte of signs and each value it may have: the sum of the vector's eight components, signed by it. */
+function sumsByByte(vector: Float32Array, words: number): Float32Array {
+  const sums = new Float32Array(words * 4 * 256)
+  for (let byte = 0; byte < words * 4; byte++) {
+    const components = Array.from({ length: 8 }, (_, bit) => vector[byte * 8 + bit] ?? 0)
+    sums[byte * 256] = -components.reduce((sum, component) => sum + component, 0)
+    for (let value = 1; value < 256; value++) {
+      const lowest = 31 - Math.clz32(value & -value)
+      const without = sums[byte * 256 + (value & (value - 1))] as number
+      sums[byte * 256 + value] = without + 2 * (components[lowest] as number)
+    }
+  }
+  return sums
+}
+
+/** The scalar product of the vector behind `sums` with the signs that stand at `at`, read as 1 and -1. */
+function sumBySigns(block: Uint32Array, at: number, words: number, sums: Float32Array): number {
+  let sum = 0
+  let row = 0
+  for (let i = at; i < at + words; i++, row += 1024) {
+    const word = block[i] as number
+    sum +=
+      (sums[row + (word & 255)] as number) +
+      (sums[row + 256 + ((word >>> 8) & 255)] as number) +
+      (sums[row + 512 + ((word >>> 16) & 255)] as number) +
+      (sums[row + 768 + (word >>> 24)] as number)
+  }
+  return sum
 }

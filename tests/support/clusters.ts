@@ -5,19 +5,19 @@ export interface ClusterOptions {
   centres: number
   /** Standard deviation of the noise, times the square root of the dimensions. Default 0.5. */
   noise?: number
+  /** Decides the centres, */
   seed: number
+  /** and with this the vectors around them. Default 0. */
+  stream?: number
 }
 
 /** Hands out one vector after another; each is around a random centre. */
-export function clusteredVectors({
-  dimensions,
-  centres,
-  noise = 0.5,
-  seed,
-}: ClusterOptions): () => Float32Array {
-  const { uniform, gaussian } = randomSource(seed)
-  const random = () => unit(Float32Array.from({ length: dimensions }, gaussian))
+export function clusteredVectors(options: ClusterOptions): () => Float32Array {
+  const { dimensions, centres, noise = 0.5, seed, stream = 0 } = options
+  const ofCentres = randomSource(seed)
+  const random = () => unit(Float32Array.from({ length: dimensions }, ofCentres.gaussian))
   const middles = Array.from({ length: centres }, random)
+  const { uniform, gaussian } = randomSource(seed + 1 + stream)
   const deviation = noise / Math.sqrt(dimensions)
   return () => {
     const middle = middles[Math.floor(uniform() * centres)] as Float32Array

@@ -65,6 +65,7 @@ const MIGRATIONS: readonly string[] = [
     vector_id INTEGER NOT NULL,
     number INTEGER NOT NULL,
     signs BLOB NOT NULL,
+    magnitude REAL NOT NULL,
     excerpt TEXT NOT NULL
   );
   CREATE INDEX chunks_by_memory ON chunks (memory_id);

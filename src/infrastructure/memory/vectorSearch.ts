@@ -1,29 +1,32 @@
 /**
- * Search by cosine over the file of vectors, in two passes.
+ * Search by cosine over the file of vectors, from rough to exact.
  *
- * The coarse pass orders all vectors by their signs, which are held in memory (`SignIndex`); the second reads the
- * best few hundred from the file and compares them exactly. So a search costs memory of 1/32 of the vectors, and
- * what it returns is ranked by exact scores. How many are read is set by bytes, not by count: the shorter the
- * vectors, the less their signs tell, and the more of them are read.
+ * All vectors are ordered by their signs, which are held in memory (`SignIndex`), and the first hundred are read
+ * from the file and compared exactly. Where the best stand out that is all; where they do not, what may still be
+ * among them is estimated more sharply, and read while it may. So a search takes 1/32 of the vectors' memory,
+ * returns exact scores, and reads a few hundred vectors at most times.
  */
-
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { setImmediate } from 'node:timers/promises'
-import { packSigns, SignIndex } from '../../embedding/signIndex.ts'
+import { highestLikelyCosine, packSigns, SignIndex } from '../../embedding/signIndex.ts'
 import type { VectorSpace } from '../../embedding/text.ts'
 import { cosineOfUnits, toFloats, toUnit, toWords } from '../../embedding/vectorBytes.ts'
 import { MemsyncError } from '../../errors.ts'
 import type { Version } from '../../jobs/version.ts'
 
-/** What the second pass reads: 341 vectors of 3,072 components, 2,730 of 384. */
-const SECOND_PASS_BYTES = 4 * 1024 * 1024
-/** Rows cost time too, however short. */
-const MAX_SECOND_PASS = 4096
-/** At least so many times as many vectors are compared exactly as are asked for. */
-const CANDIDATES_PER_HIT = 10
-const MIN_SECOND_PASS = 100
+/** Compared exactly before anything is estimated. */
+const FIRST_COMPARED = 100
+/** How many more are compared between two looks at whether that was enough. */
+const COMPARED_PER_LOOK = 25
+/** Estimated at a time, 1 µs each, and at most: further on by signs there is hardly one of the best. */
+const ESTIMATED_AT_ONCE = 4096
+const MAX_ESTIMATED = 16_384
+/** The most compared: 2,048, 4 MB of shorter vectors, or 10 for each that is asked for. */
+const MAX_COMPARED = 2048
+const MAX_COMPARED_BYTES = 4 * 1024 * 1024
+const MAX_COMPARED_PER_HIT = 10
 /** Candidates looked at between two turns of the event loop; a filter that takes few may look at all. */
-const TURN_CANDIDATES = 1000
+const CANDIDATES_PER_TURN = 1000
 
 /** What a filter is asked about. */
 export interface SearchCandidate {
@@ -47,7 +50,62 @@ export interface SearchOptions {
   /** Only memories of this namespace. */
   namespace?: string
   /** Only memories it is true of; asked once per memory, nearest first, until enough were taken. */
-  filter?: (candidate: SearchCandidate) => boolean | Promise<boolean>
+  filter?: Filter
+}
+
+type Filter = (candidate: SearchCandidate) => boolean | Promise<boolean>
+
+/** A chunk by its exact score. */
+interface Compared {
+  id: number
+  memoryId: number
+  score: number
+}
+
+/** The best memories so far, and whether what remains can still be among them. */
+class Best {
+  readonly #k: number
+  readonly #most: number
+  readonly #byMemory = new Map<number, Compared>()
+  #compared = 0
+  /** The score of the last of the best as it was a few comparisons ago: it only rises. */
+  #lastScore = Number.NEGATIVE_INFINITY
+  #lookAt = FIRST_COMPARED
+
+  constructor(k: number, vectorLength: number) {
+    this.#k = k
+    const affordable = Math.floor(MAX_COMPARED_BYTES / (4 * vectorLength))
+    this.#most = Math.max(MAX_COMPARED, MAX_COMPARED_PER_HIT * k, affordable)
+  }
+
+  /** @param compared undefined for a chunk that another process removed meanwhile */
+  add(compared: Compared | undefined): void {
+    if (!compared) return
+    this.#compared += 1
+    const before = this.#byMemory.get(compared.memoryId)
+    if (!before || compared.score > before.score) this.#byMemory.set(compared.memoryId, compared)
+  }
+
+  isFull(): boolean {
+    return this.#byMemory.size >= this.#k
+  }
+
+  /** True where a vector that can have a cosine of `reach` at most is not among the best, or enough were compared. */
+  isBeyond(reach: number): boolean {
+    if (!this.isFull()) return false
+    if (this.#compared >= this.#lookAt) {
+      this.#lookAt = this.#compared + COMPARED_PER_LOOK
+      const scores = Float64Array.from(this.#byMemory.values(), (compared) => compared.score).sort()
+      this.#lastScore = scores[scores.length - this.#k] as number
+    }
+    return this.#compared >= this.#most || reach < this.#lastScore
+  }
+
+  /** The best, best first. */
+  ranked(): Compared[] {
+    const all = Array.from(this.#byMemory.values()).sort((a, b) => b.score - a.score || a.id - b.id)
+    return all.slice(0, this.#k)
+  }
 }
 
 export class VectorSearch {
@@ -77,7 +135,7 @@ export class VectorSearch {
 
   async search(vector: Float32Array, { k = 10, namespace, filter }: SearchOptions): Promise<SearchHit[]> {
     const index = this.#update()
-    if (!index) return []
+    if (!index || k <= 0) return []
     if (vector.length !== this.#vectorLength) {
       throw new MemsyncError(
         'MEMSYNC_BAD_USAGE',
@@ -86,30 +144,39 @@ export class VectorSearch {
     }
     const query = toUnit(vector)
     const group = namespace === undefined ? undefined : this.#namespaceId(namespace)
-    const candidates = index.nearest(packSigns(query), group)
-    const enough = secondPassSize(k, this.#vectorLength)
-    const best = new Map<number, SearchHit>()
+    const { ids, differences } = index.nearest(packSigns(query), group)
+    const best = new Best(k, this.#vectorLength)
     const allowed = new Map<number, boolean>()
-    let compared = 0
-    for (const [position, id] of candidates.entries()) {
-      if (compared >= enough && best.size >= k) break
-      if (position % TURN_CANDIDATES === TURN_CANDIDATES - 1) await setImmediate()
-      const row = this.#chunk(id)
-      // Another process may have removed it since; what came instead is found by the next search.
-      if (!row) continue
-      if (filter) {
-        const known = allowed.get(row.memoryId) ?? (await filter(row.candidate))
-        allowed.set(row.memoryId, known)
-        if (!known) continue
-      }
-      const score = this.#score(query, row.vectorId)
-      if (score === undefined) continue
-      compared += 1
-      const before = best.get(row.memoryId)
-      if (before && before.score >= score) continue
-      best.set(row.memoryId, { ...row.candidate, score, chunk: row.chunk, excerpt: row.excerpt })
+    const compare = async (id: number) => {
+      if (filter && !(await this.#isAllowed(id, filter, allowed))) return
+      best.add(this.#compare(id, query))
     }
-    return Array.from(best.values()).sort(compareHits).slice(0, k)
+
+    for (const id of ids.subarray(0, FIRST_COMPARED)) await compare(id)
+    for (let start = FIRST_COMPARED; start < ids.length; start += ESTIMATED_AT_ONCE) {
+      if (best.isBeyond(highestLikelyCosine(differences[start] as number, this.#vectorLength))) break
+      if (best.isFull() && start > MAX_ESTIMATED) break
+      const some = ids.subarray(start, start + ESTIMATED_AT_ONCE)
+      const reach = index.highestLikelyCosines(query, some)
+      const places = Uint16Array.from(some.keys()).sort((a, b) => (reach[b] as number) - (reach[a] as number))
+      for (const [count, place] of places.entries()) {
+        if (best.isBeyond(reach[place] as number)) break
+        if (count % CANDIDATES_PER_TURN === 0) await setImmediate()
+        await compare(some[place] as number)
+      }
+    }
+    return best.ranked().flatMap(({ id, score }) => {
+      const described = this.#describe(id)
+      return described ? [{ ...described.candidate, score, ...described.place }] : []
+    })
+  }
+
+  async #isAllowed(id: number, filter: Filter, allowed: Map<number, boolean>): Promise<boolean> {
+    const described = this.#describe(id)
+    if (!described) return false
+    const known = allowed.get(described.memoryId) ?? (await filter(described.candidate))
+    allowed.set(described.memoryId, known)
+    return known
   }
 
   /** The index with what was changed since the last search, by any process; undefined while there is no vector. */
@@ -129,10 +196,11 @@ export class VectorSearch {
     const index = this.#index as SignIndex
     // Chunks before removals: one that goes in between is added and then taken out, never left behind.
     const added = this.#db.prepare(
-      'SELECT id, namespace_id, signs FROM chunks WHERE id > ? AND space_id = ? ORDER BY id',
+      'SELECT id, namespace_id, signs, magnitude FROM chunks WHERE id > ? AND space_id = ? ORDER BY id',
     )
     for (const row of added.iterate(this.#lastChunk, spaceId)) {
-      index.add(Number(row.id), Number(row.namespace_id), toWords(row.signs as Uint8Array))
+      const signature = { signs: toWords(row.signs as Uint8Array), magnitude: Number(row.magnitude) }
+      index.add(Number(row.id), Number(row.namespace_id), signature)
       this.#lastChunk = Number(row.id)
     }
     const removed = this.#db.prepare('SELECT id, chunk_id FROM removals WHERE id > ? ORDER BY id')
@@ -165,9 +233,19 @@ export class VectorSearch {
     return Number(this.#db.prepare('SELECT id FROM namespaces WHERE name = ?').get(name)?.id ?? 0)
   }
 
-  #chunk(id: number) {
+  #compare(id: number, query: Float32Array): Compared | undefined {
+    this.#readVector ??= this.#db.prepare(
+      'SELECT c.memory_id, v.vector FROM chunks AS c JOIN vectors AS v ON v.id = c.vector_id WHERE c.id = ?',
+    )
+    const row = this.#readVector.get(id)
+    if (!row) return undefined
+    const score = cosineOfUnits(query, toFloats(row.vector as Uint8Array))
+    return { id, memoryId: Number(row.memory_id), score }
+  }
+
+  #describe(id: number) {
     this.#readChunk ??= this.#db.prepare(`
-      SELECT c.memory_id, c.vector_id, c.number, c.excerpt, n.name, m.key, m.epoch, m.sequence, m.idx
+      SELECT c.memory_id, c.number, c.excerpt, n.name, m.key, m.epoch, m.sequence, m.idx
       FROM chunks AS c JOIN memories AS m ON m.id = c.memory_id JOIN namespaces AS n ON n.id = c.namespace_id
       WHERE c.id = ?
     `)
@@ -176,31 +254,8 @@ export class VectorSearch {
     const version = { epoch: Number(row.epoch), sequence: Number(row.sequence), index: Number(row.idx) }
     return {
       memoryId: Number(row.memory_id),
-      vectorId: Number(row.vector_id),
-      chunk: Number(row.number),
-      excerpt: String(row.excerpt),
       candidate: { namespace: String(row.name), key: String(row.key), version },
+      place: { chunk: Number(row.number), excerpt: String(row.excerpt) },
     }
   }
-
-  #score(query: Float32Array, vectorId: number): number | undefined {
-    this.#readVector ??= this.#db.prepare('SELECT vector FROM vectors WHERE id = ?')
-    const row = this.#readVector.get(vectorId)
-    return row && cosineOfUnits(query, toFloats(row.vector as Uint8Array))
-  }
-}
-
-function secondPassSize(k: number, vectorLength: number): number {
-  const affordable = Math.min(MAX_SECOND_PASS, Math.floor(SECOND_PASS_BYTES / (4 * vectorLength)))
-  return Math.max(MIN_SECOND_PASS, CANDIDATES_PER_HIT * k, affordable)
-}
-
-/** Best first; equal ones by name, so that an order is always the same. */
-function compareHits(a: SearchHit, b: SearchHit): number {
-  return b.score - a.score || compareText(a.namespace, b.namespace) || compareText(a.key, b.key)
-}
-
-function compareText(a: string, b: string): number {
-  if (a === b) return 0
-  return a < b ? -1 : 1
 }

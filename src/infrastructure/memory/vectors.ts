@@ -9,7 +9,7 @@
  * - Vectors of another space (model or dimensions) stay until they are replaced, and no search finds them.
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
-import { packSigns } from '../../embedding/signIndex.ts'
+import { toSignature } from '../../embedding/signIndex.ts'
 import type { VectorSpace } from '../../embedding/text.ts'
 import { toBytes, toFloats, toUnit } from '../../embedding/vectorBytes.ts'
 import { MemsyncError } from '../../errors.ts'
@@ -241,14 +241,14 @@ export class VectorStore {
     const memoryId = this.#setVersion(memory, spaceId)
     this.#removeChunks(memoryId)
     const insert = this.#prepare(`
-      INSERT INTO chunks (space_id, namespace_id, memory_id, vector_id, number, signs, excerpt)
-      SELECT ?, namespace_id, id, ?, ?, ?, ? FROM memories WHERE id = ?
+      INSERT INTO chunks (space_id, namespace_id, memory_id, vector_id, number, signs, magnitude, excerpt)
+      SELECT ?, namespace_id, id, ?, ?, ?, ?, ? FROM memories WHERE id = ?
     `)
     const markUsed = this.#prepare('DELETE FROM unused WHERE vector_id = ?')
     for (const [number, chunk] of memory.chunks.entries()) {
       const row = rows[number] as { id: number; vector: Uint8Array }
-      const signs = toBytes(packSigns(toFloats(row.vector)))
-      insert.run(spaceId, row.id, number, signs, chunk.excerpt, memoryId)
+      const { signs, magnitude } = toSignature(toFloats(row.vector))
+      insert.run(spaceId, row.id, number, toBytes(signs), magnitude, chunk.excerpt, memoryId)
       markUsed.run(row.id)
     }
     return 'stored'
