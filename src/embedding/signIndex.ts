@@ -143,11 +143,15 @@ export class SignIndex {
     return { ids, differences }
   }
 
-  /** Of each id that is in the index, in the order given: the highest cosine it is likely to have with `unit`. */
+  /**
+   * Of each id, in the order given: the highest cosine it is likely to have with `unit`; -Infinity of one that is
+   * not there (any more).
+   */
   highestLikelyCosines(unit: Float32Array, ids: Float64Array): Float64Array {
     const sums = sumsByByte(unit, this.#words)
     return ids.map((id) => {
-      const slot = this.#slots.get(id) as number
+      const slot = this.#slots.get(id)
+      if (slot === undefined) return Number.NEGATIVE_INFINITY
       const within = slot % BLOCK_VECTORS
       const block = this.#blocks[(slot - within) / BLOCK_VECTORS] as Uint32Array
       const magnitude = this.#magnitudes[slot] as number

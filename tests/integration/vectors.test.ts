@@ -356,6 +356,33 @@ describe('vectors: search', () => {
     expect(await store.search(query, { k: 0 })).toEqual([])
   })
 
+  it('goes on while the memories it looks through are replaced and removed', async () => {
+    const path = newPath()
+    const [store, other] = [open(path), open(path)]
+    const memories = Array.from({ length: 11_000 }, (_, i) => memory(`k${i}`, 1, [`text ${i}`]))
+    await embed(other, ...memories)
+    const query = fakeVector('text 1', 8)
+    let disturbing: Promise<unknown> | undefined
+    const searches = Array.from({ length: 3 }, () =>
+      store.search(query, {
+        k: 3,
+        filter: async ({ key }) => {
+          // In the middle of the first search half of all goes, and another search takes note of it.
+          disturbing ??= other
+            .remove(memories.slice(0, 5500).map((each) => ({ ...each, version: version(2) })))
+            .then(() => store.search(query))
+          await disturbing
+          return Number(key.slice(1)) % 500 === 499
+        },
+      }),
+    )
+    for (const hits of await Promise.all(searches)) {
+      expect(hits).toHaveLength(3)
+      for (const { key } of hits) expect(Number(key.slice(1))).toBeGreaterThanOrEqual(5500)
+    }
+    expect((await store.search(query, { k: 20_000 })).length).toBe(5500)
+  })
+
   it('says so where the vector to search by is of another length', async () => {
     const store = open(newPath())
     await embed(store, memory('k', 1, ['a']))

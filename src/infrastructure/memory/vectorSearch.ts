@@ -27,6 +27,8 @@ const MAX_COMPARED_BYTES = 4 * 1024 * 1024
 const MAX_COMPARED_PER_HIT = 10
 /** Candidates looked at between two turns of the event loop; a filter that takes few may look at all. */
 const CANDIDATES_PER_TURN = 1000
+/** Chunks taken into the index between two turns. */
+const CHUNKS_PER_TURN = 5000
 
 /** What a filter is asked about. */
 export interface SearchCandidate {
@@ -117,6 +119,8 @@ export class VectorSearch {
   /** The newest chunk and removal that the index knows of. */
   #lastChunk = 0
   #lastRemoval = 0
+  #readAdded: StatementSync | undefined
+  #readRemoved: StatementSync | undefined
   #readChunk: StatementSync | undefined
   #readVector: StatementSync | undefined
 
@@ -134,7 +138,7 @@ export class VectorSearch {
   }
 
   async search(vector: Float32Array, { k = 10, namespace, filter }: SearchOptions): Promise<SearchHit[]> {
-    const index = this.#update()
+    const index = await this.#update()
     if (!index || k <= 0) return []
     if (vector.length !== this.#vectorLength) {
       throw new MemsyncError(
@@ -180,7 +184,7 @@ export class VectorSearch {
   }
 
   /** The index with what was changed since the last search, by any process; undefined while there is no vector. */
-  #update(): SignIndex | undefined {
+  async #update(): Promise<SignIndex | undefined> {
     const spaceId = this.spaceId()
     if (spaceId === undefined) return undefined
     if (!this.#index) {
@@ -193,22 +197,34 @@ export class VectorSearch {
     } else if (this.#missedRemovals()) {
       this.#startIndex()
     }
-    const index = this.#index as SignIndex
-    // Chunks before removals: one that goes in between is added and then taken out, never left behind.
-    const added = this.#db.prepare(
-      'SELECT id, namespace_id, signs, magnitude FROM chunks WHERE id > ? AND space_id = ? ORDER BY id',
-    )
-    for (const row of added.iterate(this.#lastChunk, spaceId)) {
+    // Chunks before removals: one that goes in between is added and then taken out, never left behind. Searches
+    // that run at the same time go on from wherever another has come to.
+    while (this.#addChunks(spaceId) === CHUNKS_PER_TURN) await setImmediate()
+    this.#removeChunks()
+    return this.#index
+  }
+
+  /** @returns how many were added */
+  #addChunks(spaceId: number): number {
+    this.#readAdded ??= this.#db.prepare(`
+      SELECT id, namespace_id, signs, magnitude FROM chunks WHERE id > ? AND space_id = ? ORDER BY id LIMIT ?
+    `)
+    let count = 0
+    for (const row of this.#readAdded.iterate(this.#lastChunk, spaceId, CHUNKS_PER_TURN)) {
       const signature = { signs: toWords(row.signs as Uint8Array), magnitude: Number(row.magnitude) }
-      index.add(Number(row.id), Number(row.namespace_id), signature)
+      this.#index?.add(Number(row.id), Number(row.namespace_id), signature)
       this.#lastChunk = Number(row.id)
+      count += 1
     }
-    const removed = this.#db.prepare('SELECT id, chunk_id FROM removals WHERE id > ? ORDER BY id')
-    for (const row of removed.iterate(this.#lastRemoval)) {
-      index.remove(Number(row.chunk_id))
+    return count
+  }
+
+  #removeChunks(): void {
+    this.#readRemoved ??= this.#db.prepare('SELECT id, chunk_id FROM removals WHERE id > ? ORDER BY id')
+    for (const row of this.#readRemoved.iterate(this.#lastRemoval)) {
+      this.#index?.remove(Number(row.chunk_id))
       this.#lastRemoval = Number(row.id)
     }
-    return index
   }
 
   #startIndex(): void {
