@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline'
 import { DatabaseSync } from 'node:sqlite'
 import fc from 'fast-check'
 import { afterEach, describe, expect, it } from 'vitest'
+import { VectorSearch } from '../../src/infrastructure/memory/vectorSearch.ts'
 import {
   type EmbeddedMemory,
   openVectorStore,
@@ -235,17 +236,25 @@ describe('vectors: two writers', () => {
     )
   })
 
-  it('find each other’s memories even where removals were forgotten meanwhile', async () => {
+  it('hold in memory what is there and no more, even where removals were forgotten meanwhile', async () => {
     const path = newPath()
-    const [one, other] = [open(path), open(path)]
-    await embed(one, memory('a', 1, ['a']), memory('b', 2, ['b']), memory('c', 3, ['c']))
-    expect(await foundKeys(other, 'a')).toHaveLength(3)
-    await one.remove([memory('a', 4, [])])
-    await one.remove([memory('b', 5, [])])
+    const store = open(path)
     const raw = new DatabaseSync(path)
+    const search = new VectorSearch(raw, SPACE)
+    const memories = ['a', 'b', 'c'].map((name) => memory(name, 1, [name]))
+    await embed(store, ...memories)
+    await search.search(fakeVector('a', 8), {})
+    expect(search.size).toBe(3)
+    for (let sequence = 2; sequence < 10; sequence++)
+      await embed(store, memory('a', sequence, [`a${sequence}`]))
+    await search.search(fakeVector('a', 8), {})
+    expect(search.size).toBe(3)
+    await store.remove([memory('a', 10, [])])
+    await store.remove([memory('b', 11, [])])
     raw.exec('DELETE FROM removals WHERE id < (SELECT max(id) FROM removals)')
+    expect((await search.search(fakeVector('a', 8), {})).map((hit) => hit.key)).toEqual(['c'])
+    expect(search.size).toBe(1)
     raw.close()
-    expect(await foundKeys(other, 'a')).toEqual(['c'])
   })
 
   it('see at once what another process wrote, and lose nothing it reported when it is killed', async () => {
@@ -327,8 +336,20 @@ describe('vectors: search', () => {
     const vector = fakeVector('a', 8).map((component) => component * 1000)
     await store.save([{ contentHash: 'a', vector }])
     await store.put([memory('k', 1, ['a'])])
-    const [hit] = await store.search(fakeVector('a', 8).map((component) => component / -7))
-    expect(hit?.score).toBeCloseTo(-1, 6)
+    const query = fakeVector('b', 8).map((component) => component / -7)
+    const [hit] = await store.search(query)
+    expect(hit?.score).toBeCloseTo(-dot(fakeVector('a', 8), fakeVector('b', 8)), 6)
+  })
+
+  it('looks past a memory of thousands of chunks for the others', async () => {
+    const store = open(newPath(), { space: { model: 'm', dimensions: 512 } })
+    const next = clusteredVectors({ dimensions: 512, centres: 1, seed: 5 })
+    const other = clusteredVectors({ dimensions: 512, centres: 1, seed: 6 })
+    const hashes = Array.from({ length: 2500 }, (_, i) => `chunk ${i}`)
+    await store.save(hashes.map((contentHash) => ({ contentHash, vector: next() })))
+    await store.save([{ contentHash: 'other', vector: other() }])
+    await store.put([memory('long', 1, hashes), memory('short', 2, ['other'])])
+    expect((await store.search(next(), { k: 2 })).map((hit) => hit.key)).toEqual(['long', 'short'])
   })
 
   it('keeps to a namespace and a filter, however few they leave and however far those are', async () => {

@@ -137,6 +137,11 @@ export class VectorSearch {
     return this.#spaceId
   }
 
+  /** How many vectors are held in memory: those there were when the last search began. */
+  get size(): number {
+    return this.#index?.size ?? 0
+  }
+
   async search(vector: Float32Array, { k = 10, namespace, filter }: SearchOptions): Promise<SearchHit[]> {
     const index = await this.#update()
     if (!index || k <= 0) return []
