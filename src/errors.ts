@@ -128,7 +128,7 @@ export const ERROR_CODES = {
     meaning: 'The embedding server does not answer, answers too slowly, or fails for a reason of its own.',
     hint: 'Nothing, if it comes back: memories wait and are embedded then. Otherwise check OPENAI_BASE_URL.',
   },
-  MEMSYNC_EMBEDDER_LIMITED: {
+  MEMSYNC_EMBEDDER_RATE_LIMITED: {
     class: 'outage',
     meaning: 'The embedding server asks to be called less often.',
     hint: 'Nothing: the lane waits as long as the server asks.',

@@ -8,7 +8,7 @@ import { setImmediate } from 'node:timers/promises'
 import type { CountTokens } from './tokens.ts'
 
 /** The longest input sent, in tokens. The API's documents say 8,192 and, for the same models, 8,191. */
-export const MAX_INPUT_TOKENS = 8191
+const MAX_INPUT_TOKENS = 8191
 
 /** A stretch of a text, from UTF-16 offset `start` up to `end`. */
 export interface Chunk {

@@ -20,7 +20,7 @@ export interface Embedder {
   /**
    * One call, with no retry of its own.
    * @param texts 1 to 2,048, none empty
-   * @throws MEMSYNC_EMBEDDER_UNAVAILABLE, _LIMITED (with `retryAfterMs`), _CREDENTIALS, _BLOCKED,
+   * @throws MEMSYNC_EMBEDDER_UNAVAILABLE, _RATE_LIMITED (with `retryAfterMs`), _CREDENTIALS, _BLOCKED,
    * _MISCONFIGURED, _REFUSED (bisect to find which text), _BAD_ANSWER; MEMSYNC_INTERRUPTED on `signal`
    */
   embed(texts: readonly string[], signal: AbortSignal): Promise<Embedded>

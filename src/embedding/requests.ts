@@ -5,7 +5,7 @@ import { MemsyncError } from '../errors.ts'
 import type { Embedder } from './embedder.ts'
 
 /** The most inputs one request may hold. */
-export const MAX_REQUEST_INPUTS = 2048
+const MAX_REQUEST_INPUTS = 2048
 /** The most tokens the inputs of one request may hold together. */
 export const MAX_REQUEST_TOKENS = 300_000
 

@@ -16,7 +16,7 @@ const BLOCK_VECTORS = 4096
 const EMPTY = -1
 
 /** How many 32-bit words hold the signs of so many components: a multiple of three, as `countDifferences` reads. */
-export function signWords(dimensions: number): number {
+function signWords(dimensions: number): number {
   return Math.ceil(dimensions / 96) * 3
 }
 

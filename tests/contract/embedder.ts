@@ -42,7 +42,7 @@ const REFUSALS: [string, Extract<Fault, object>, ErrorCode][] = [
   ['payment due', { status: 402 }, 'MEMSYNC_EMBEDDER_BLOCKED'],
   ['no quota, by its code', { status: 429, code: 'insufficient_quota' }, 'MEMSYNC_EMBEDDER_BLOCKED'],
   ['no quota, by its type', { status: 429, type: 'insufficient_quota' }, 'MEMSYNC_EMBEDDER_BLOCKED'],
-  ['too many requests', { status: 429, code: 'rate_limit_exceeded' }, 'MEMSYNC_EMBEDDER_LIMITED'],
+  ['too many requests', { status: 429, code: 'rate_limit_exceeded' }, 'MEMSYNC_EMBEDDER_RATE_LIMITED'],
   ['an unknown model', { status: 404, code: 'model_not_found' }, 'MEMSYNC_EMBEDDER_MISCONFIGURED'],
   ['dimensions the model has not', { status: 400, param: 'dimensions' }, 'MEMSYNC_EMBEDDER_MISCONFIGURED'],
   ['an address of something else', { status: 405 }, 'MEMSYNC_EMBEDDER_MISCONFIGURED'],

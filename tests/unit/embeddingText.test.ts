@@ -1,40 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { contentHash, excerptOf, textOf } from '../../src/embedding/text.ts'
-import { canonicalJson } from '../../src/jobs/canonicalJson.ts'
-import type { JsonValue } from '../../src/jobs/jsonValue.ts'
-
-/** The same value with the names of every object in another order. */
-function reordered(value: JsonValue): JsonValue {
-  if (Array.isArray(value)) return value.map(reordered)
-  if (value === null || typeof value !== 'object') return value
-  const copy: Record<string, JsonValue> = Object.create(null)
-  for (const name of Object.keys(value).reverse()) copy[name] = reordered(value[name] as JsonValue)
-  return copy
-}
-
-describe('canonical JSON', () => {
-  it('is the same for every order of names, and says the same as the value', () => {
-    fc.assert(
-      fc.property(fc.jsonValue(), (given) => {
-        const value = given as JsonValue
-        const text = canonicalJson(value)
-        expect(canonicalJson(reordered(value))).toBe(text)
-        expect(JSON.stringify(JSON.parse(text))).toBe(
-          JSON.stringify(JSON.parse(canonicalJson(JSON.parse(text)))),
-        )
-        expect(JSON.parse(text)).toEqual(JSON.parse(JSON.stringify(value)))
-      }),
-    )
-  })
-
-  it('keeps every name, and sorts by code units', () => {
-    const value = JSON.parse(
-      '{"b":[{"z":1,"a":null}],"__proto__":{"y":2},"é":3,"10":4,"9":5,"B":6}',
-    ) as JsonValue
-    expect(canonicalJson(value)).toBe('{"10":4,"9":5,"B":6,"__proto__":{"y":2},"b":[{"a":null,"z":1}],"é":3}')
-  })
-})
 
 describe('the text of a memory', () => {
   it('is a string as it stands, and JSON for anything else', () => {

@@ -31,7 +31,7 @@ const CANDIDATES_PER_TURN = 1000
 const CHUNKS_PER_TURN = 5000
 
 /** What a filter is asked about. */
-export interface SearchCandidate {
+interface SearchCandidate {
   namespace: string
   key: string
   /** The version that was embedded, which may be older than what the memory store holds. */

@@ -25,7 +25,7 @@ const PROBE_TEXT = 'probe'
 /** Where the free call fails in another way than these, an embedding of one word decides. */
 const CONCLUSIVE_CODES: readonly string[] = [
   'MEMSYNC_EMBEDDER_UNAVAILABLE',
-  'MEMSYNC_EMBEDDER_LIMITED',
+  'MEMSYNC_EMBEDDER_RATE_LIMITED',
   'MEMSYNC_INTERRUPTED',
 ]
 

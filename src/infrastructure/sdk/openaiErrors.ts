@@ -5,6 +5,7 @@
  * Messages are made here from the table: the server's own may repeat the text or the key.
  */
 import { type ErrorCode, MemsyncError } from '../../errors.ts'
+import { MAX_RETRY_AFTER_MS, parseRetryAfter } from '../../queue/retryPolicy.ts'
 
 /** The parts of a refused request that decide. */
 export interface Refusal {
@@ -39,7 +40,7 @@ const RULES: readonly Rule[] = [
   { status: 409, becomes: 'MEMSYNC_EMBEDDER_UNAVAILABLE', says: 'is busy' },
   { status: 425, becomes: 'MEMSYNC_EMBEDDER_UNAVAILABLE', says: 'is not ready' },
   { status: 429, codes: OUT_OF_QUOTA, becomes: 'MEMSYNC_EMBEDDER_BLOCKED', says: 'has no quota left' },
-  { status: 429, becomes: 'MEMSYNC_EMBEDDER_LIMITED', says: 'limits the rate' },
+  { status: 429, becomes: 'MEMSYNC_EMBEDDER_RATE_LIMITED', says: 'limits the rate' },
   {
     status: [400, 422],
     codes: ['model_not_found'],
@@ -71,22 +72,19 @@ function fits(rule: Rule, refusal: Refusal): boolean {
   return named || Boolean(refusal.param && rule.params?.includes(refusal.param))
 }
 
-/** The longest wait a server is believed; after it the lane tries, and is told again. */
-const MAX_WAIT_MS = 3_600_000
-
 /**
  * How long a refused request's headers ask to wait, in milliseconds, at most an hour; undefined where they do
  * not say. `Retry-After` (seconds or a date) beats the resets of the rate limits, of which the later one counts.
  */
-export function askedToWaitMs(headers: Headers, nowMs: number): number | undefined {
+function askedToWaitMs(headers: Headers, nowMs: number): number | undefined {
   const asked =
     milliseconds(headers.get('retry-after-ms')) ??
-    retryAfterMs(headers.get('retry-after'), nowMs) ??
+    parseRetryAfter(headers.get('retry-after'), nowMs) ??
     latest(
       durationMs(headers.get('x-ratelimit-reset-requests')),
       durationMs(headers.get('x-ratelimit-reset-tokens')),
     )
-  return asked === undefined ? undefined : Math.min(Math.max(Math.ceil(asked), 0), MAX_WAIT_MS)
+  return asked === undefined ? undefined : Math.min(Math.max(Math.ceil(asked), 0), MAX_RETRY_AFTER_MS)
 }
 
 /** How long to wait after a success, in milliseconds: until the limit that is used up is reset; else 0. */
@@ -96,7 +94,7 @@ export function pauseAfterSuccessMs(headers: Headers): number {
       ? durationMs(headers.get(`x-ratelimit-reset-${limit}`))
       : undefined,
   )
-  return Math.min(Math.ceil(latest(...waits) ?? 0), MAX_WAIT_MS)
+  return Math.min(Math.ceil(latest(...waits) ?? 0), MAX_RETRY_AFTER_MS)
 }
 
 /** The account's limit of tokens a minute, as headers tell it: a request above it would never be let through. */
@@ -116,13 +114,6 @@ function wholeNumber(text: string | null): number | undefined {
 
 function milliseconds(text: string | null): number | undefined {
   return text !== null && /^\d{1,15}(\.\d+)?$/.test(text) ? Number(text) : undefined
-}
-
-function retryAfterMs(text: string | null, nowMs: number): number | undefined {
-  if (text === null) return undefined
-  if (/^\d{1,12}(\.\d+)?$/.test(text)) return Number(text) * 1000
-  const atMs = Date.parse(text)
-  return Number.isNaN(atMs) ? undefined : atMs - nowMs
 }
 
 const UNIT_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
