@@ -6,6 +6,7 @@
  */
 import type { Redis } from 'ioredis'
 import type { Config } from '../config.ts'
+import { memoryPush } from '../handlers/memoryPush.ts'
 import type { Transition } from '../health/gate.ts'
 import { Monitor } from '../health/monitor.ts'
 import type { MemoryName, Store } from '../infrastructure/memory/port.ts'
@@ -14,7 +15,7 @@ import type { Remote } from '../infrastructure/remote/port.ts'
 import type { Logger } from '../logger.ts'
 import type { DeadLetter } from '../queue/deadLetters.ts'
 import type { Life } from '../queue/epoch.ts'
-import { PushWorker } from '../queue/pushWorker.ts'
+import { PointerWorker } from '../queue/pointerWorker.ts'
 import type { Notifier } from './notifier.ts'
 import type { GateState, Status } from './status.ts'
 import { ProgressWatchdog } from './watchdog.ts'
@@ -37,7 +38,7 @@ export interface PushServiceOptions {
 }
 
 export class PushService {
-  readonly worker: PushWorker
+  readonly worker: PointerWorker
   private readonly options: PushServiceOptions
   private readonly monitor: Monitor
   private readonly watchdog: ProgressWatchdog
@@ -46,16 +47,23 @@ export class PushService {
   private redisUsable = true
   private longDown: NodeJS.Timeout | undefined
   private toldDown = false
+  private toldSuperseded = false
   private lifeToken: string | undefined
 
   constructor(options: PushServiceOptions) {
     const { config, remote } = options
     this.options = options
-    this.worker = new PushWorker({
+    this.worker = new PointerWorker({
+      lane: 'push',
       config,
+      concurrency: config.pushConcurrency,
+      run: async (name, context) => {
+        const result = await memoryPush(name, { ...context, store: options.store, remote })
+        if (result.outcome === 'superseded') this.tellSuperseded()
+        return result
+      },
       redis: options.redis,
       store: options.store,
-      remote,
       logger: options.logger,
       timesShut: () => this.timesShut,
       onDependencyFailure: (error) => this.monitor.reportFailure(error),
@@ -197,6 +205,15 @@ export class PushService {
       case 'unknown':
         return
     }
+  }
+
+  /** Once: where a data folder was lost, it is true of every memory that the remote held before. */
+  private tellSuperseded(): void {
+    if (this.toldSuperseded) return
+    this.toldSuperseded = true
+    this.options.logger.warn(
+      'the remote holds a newer version than this machine ever wrote, and was left alone; `memsync verify` shows where',
+    )
   }
 
   private async waiting(): Promise<number | null> {

@@ -60,6 +60,8 @@ export class SqliteWriter {
   readonly #adoptRemote: StatementSync
   readonly #forgetPushes: StatementSync
   readonly #forgetPush: StatementSync
+  readonly #requestEmbedding: StatementSync
+  readonly #forgetEmbedding: StatementSync
   readonly #raiseEpochOffset: StatementSync
   readonly #probe: StatementSync
 
@@ -128,6 +130,13 @@ export class SqliteWriter {
     this.#forgetPush = db.prepare(
       `DELETE FROM receipts WHERE lane IN ('push', 'push-refused')
        AND memory_id = (SELECT id FROM memories WHERE namespace = ? AND key = ?)`,
+    )
+    this.#requestEmbedding = db.prepare(
+      `UPDATE memories SET embed = 1 WHERE namespace = ? AND key = ? AND value IS NOT NULL`,
+    )
+    this.#forgetEmbedding = db.prepare(
+      `DELETE FROM receipts WHERE lane IN ('embed', 'embed-refused')
+       AND memory_id = (SELECT id FROM memories WHERE namespace = ? AND key = ? AND value IS NOT NULL)`,
     )
     this.#raiseEpochOffset = db.prepare(`UPDATE state SET epoch_offset = max(epoch_offset, ?)`)
     this.#probe = db.prepare(`UPDATE state SET probes = probes + 1`)
@@ -254,6 +263,13 @@ export class SqliteWriter {
 
   forgetPushes(names: readonly MemoryName[]): void {
     for (const { namespace, key } of names) this.#forgetPush.run(namespace, key)
+  }
+
+  requestEmbedding(names: readonly MemoryName[]): void {
+    for (const { namespace, key } of names) {
+      this.#requestEmbedding.run(namespace, key)
+      this.#forgetEmbedding.run(namespace, key)
+    }
   }
 
   raiseEpochOffset(epochOffset: number): void {
