@@ -32,6 +32,15 @@ interface Setting {
   secret?: true
 }
 
+function timeZone(name: string): string {
+  try {
+    return new Intl.DateTimeFormat('en', { timeZone: name }).resolvedOptions().timeZone
+  } catch {
+    // Its RangeError says the same less plainly.
+    throw new Error('is not a time zone')
+  }
+}
+
 function defaultDataDir(): string {
   if (process.platform === 'darwin') return join(homedir(), 'Library', 'Application Support', 'memsyncd')
   return join(process.env.XDG_DATA_HOME || join(homedir(), '.local', 'share'), 'memsyncd')
@@ -148,6 +157,39 @@ export const SETTINGS = {
     example: '30000',
     description: 'The longest one call to the memory server may take, in milliseconds.',
   },
+  OPENAI_API_KEY: {
+    parse: text,
+    example: 'sk-...',
+    description:
+      'The key for embeddings. Not needed where OPENAI_BASE_URL names a server that asks for none.',
+    secret: true,
+  },
+  OPENAI_BASE_URL: {
+    parse: url('http', 'https'),
+    example: 'http://127.0.0.1:11434/v1',
+    description: 'Any server that speaks the OpenAI embeddings API. Unset: that of OpenAI.',
+  },
+  EMBEDDING_MODEL: {
+    parse: text,
+    default: 'text-embedding-3-large',
+    example: 'text-embedding-3-small',
+    description: 'The model that embeds. After a change, `memsync embed --stale` embeds anew.',
+  },
+  MEMSYNC_EMBED_DIMENSIONS: {
+    parse: integer(1, 65_536),
+    example: '1024',
+    description: 'The length of vector to ask the model for. Unset: its own.',
+  },
+  MEMSYNC_EMBED_DAILY_TOKENS: {
+    parse: integer(1, Number.MAX_SAFE_INTEGER),
+    example: '1000000',
+    description: 'Tokens that may be embedded a day; the rest waits for midnight. Unset: no limit.',
+  },
+  MEMSYNC_TIME_ZONE: {
+    parse: timeZone,
+    example: 'Europe/Berlin',
+    description: "The zone whose midnight begins a day. Unset: the machine's.",
+  },
   MEMSYNC_NOTIFY_COMMAND: {
     parse: text,
     example: 'notify-send memsyncd',
@@ -220,6 +262,12 @@ export interface Config {
   healthFailures: number
   pushConcurrency: number
   pushTimeoutMs: number
+  openaiApiKey: string | undefined
+  openaiBaseUrl: string | undefined
+  embeddingModel: string
+  embedDimensions: number | undefined
+  embedDailyTokens: number | undefined
+  timeZone: string
   notifyCommand: string | undefined
   notifyUrl: string | undefined
   notifyAfterMs: number
@@ -337,6 +385,12 @@ export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedC
     healthFailures: sure(read('MEMSYNC_HEALTH_FAILURES')),
     pushConcurrency: sure(read('MEMSYNC_PUSH_CONCURRENCY')),
     pushTimeoutMs: sure(read('MEMSYNC_PUSH_TIMEOUT_MS')),
+    openaiApiKey: read('OPENAI_API_KEY'),
+    openaiBaseUrl: read('OPENAI_BASE_URL'),
+    embeddingModel: sure(read('EMBEDDING_MODEL')),
+    embedDimensions: read('MEMSYNC_EMBED_DIMENSIONS'),
+    embedDailyTokens: read('MEMSYNC_EMBED_DAILY_TOKENS'),
+    timeZone: read('MEMSYNC_TIME_ZONE') ?? Intl.DateTimeFormat().resolvedOptions().timeZone,
     notifyCommand: read('MEMSYNC_NOTIFY_COMMAND'),
     notifyUrl: read('MEMSYNC_NOTIFY_URL'),
     notifyAfterMs: sure(read('MEMSYNC_NOTIFY_AFTER_MS')),

@@ -133,6 +133,11 @@ export const ERROR_CODES = {
     meaning: 'The embedding server asks to be called less often.',
     hint: 'Nothing: the lane waits as long as the server asks.',
   },
+  MEMSYNC_EMBEDDER_BUDGET: {
+    class: 'outage',
+    meaning: "The day's token budget for embeddings is used up.",
+    hint: 'Nothing: it goes on at midnight of MEMSYNC_TIME_ZONE; or raise MEMSYNC_EMBED_DAILY_TOKENS.',
+  },
   MEMSYNC_EMBEDDER_CREDENTIALS: {
     class: 'credentials',
     meaning: 'There is no key for the embedding server, or it refuses the one it was given.',

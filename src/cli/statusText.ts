@@ -47,6 +47,12 @@ export function findTroubles(status: Status, nowMs: number): Trouble[] {
       'memsync status, to see whether it falls',
     )
   }
+  if (status.embedding.reason !== null && lanes.embed.gate !== 'off') {
+    add(
+      withReason('embedding waits', status.embedding.reason),
+      'mend what it names (memsync config); what waits goes on by itself',
+    )
+  }
   if (deadLetters)
     add(`${count(deadLetters)} ${deadLetters === 1 ? 'dead letter' : 'dead letters'}`, 'memsync dlq list')
   return troubles
@@ -61,6 +67,7 @@ export function renderStatus(status: Status, nowMs: number, paint: Paint): strin
     line('redis', redisText(status, nowMs, paint)),
     line('store', storeText(status, paint)),
     ...(status.remote.state === 'none' ? [] : [line('remote', remoteText(status, nowMs, paint))]),
+    ...(status.lanes.embed.gate === 'off' ? [] : [line('embedding', embeddingText(status))]),
     '',
     ...laneTable(status, paint),
     '',
@@ -128,6 +135,13 @@ function pushedText({ totals, lanes: { push } }: Status): string {
   const oldest =
     push.oldestWaitingMs === null ? '' : `, the oldest for ${formatDuration(push.oldestWaitingMs)}`
   return `${count(totals.pushed)}${left === 0 ? '' : `, ${count(left)} to go${oldest}`}`
+}
+
+function embeddingText({ totals, embedding }: Status): string {
+  const { model, tokens, calls, cacheHits, estimatedCost } = embedding
+  const cost = estimatedCost === null ? '' : `, about $${estimatedCost.toFixed(2)}`
+  const spent = `${count(tokens)} tokens in ${count(calls)} calls${cost}, ${count(cacheHits)} from the cache`
+  return `${count(totals.embedded)} embedded with ${printable(model)}, ${spent}`
 }
 
 const COLUMNS = ['waiting', 'delayed', 'active', 'oldest', 'gate'] as const

@@ -15,7 +15,7 @@ import { openStore } from '../infrastructure/memory/index.ts'
 import type { Store } from '../infrastructure/memory/port.ts'
 import { openConfiguredRemote } from '../infrastructure/remote/configured.ts'
 import type { Remote } from '../infrastructure/remote/port.ts'
-import { DEAD_LETTER_QUEUE, isJobName, PUSH_QUEUE, SYNC_QUEUE } from '../jobs/index.ts'
+import { DEAD_LETTER_QUEUE, EMBED_QUEUE, isJobName, PUSH_QUEUE, SYNC_QUEUE } from '../jobs/index.ts'
 import type { Logger } from '../logger.ts'
 import { connectRedis, describeEndpoint, type RedisEndpoint, redisEndpoint } from '../queue/connection.ts'
 import type { DeadLetter } from '../queue/deadLetters.ts'
@@ -27,6 +27,8 @@ import { SyncWorker } from '../queue/syncWorker.ts'
 import { DAEMON_VERSION } from '../release.ts'
 import { ControlServer } from './control.ts'
 import { controlSocket } from './controlClient.ts'
+import { noEmbedding } from './embeddingStatus.ts'
+import { EmbedService } from './embedService.ts'
 import { Lifecycle, type Part } from './lifecycle.ts'
 import { Notifier } from './notifier.ts'
 import { acquireProcessLock, instanceLockPath, type ProcessLock } from './processLock.ts'
@@ -71,6 +73,7 @@ export class Daemon {
   private readonly remote: Remote | undefined
   private readonly notifier: Notifier
   private push: PushService | undefined
+  private embed: EmbedService | undefined
   private toldDeadLetter = false
 
   constructor(config: Config, logger: Logger) {
@@ -105,6 +108,7 @@ export class Daemon {
       this.workerPart(),
       this.storeHealthPart(),
       this.pushPart(),
+      this.embedPart(),
       this.watchdogPart(),
     ])
     if (this.lifecycle.isStopping) return
@@ -202,7 +206,12 @@ export class Daemon {
         // Only now: BullMQ takes a first connect that fails for the last word.
         this.producer = {
           redis: producerRedis,
-          queues: { sync: open(SYNC_QUEUE), push: open(PUSH_QUEUE), deadLetters: open(DEAD_LETTER_QUEUE) },
+          queues: {
+            sync: open(SYNC_QUEUE),
+            push: open(PUSH_QUEUE),
+            embed: open(EMBED_QUEUE),
+            deadLetters: open(DEAD_LETTER_QUEUE),
+          },
         }
       },
       stop: async () => {
@@ -234,9 +243,15 @@ export class Daemon {
             this.lastSuccessMs = Date.now()
             this.storeHealth?.reportSuccess()
           },
-          onRedisChange: (condition) => this.push?.setRedisUsable(condition.state === 'up'),
+          onRedisChange: ({ state }) => {
+            this.push?.setRedisUsable(state === 'up')
+            this.embed?.setRedisUsable(state === 'up')
+          },
           onDeadLetter: (entry) => this.tellFirstDeadLetter(entry),
-          onApplied: (names) => this.push?.markApplied(names, this.worker?.epochs.life),
+          onApplied: (names) => {
+            this.push?.markApplied(names, this.worker?.epochs.life)
+            this.embed?.markApplied(names, this.worker?.epochs.life)
+          },
         })
         await this.worker.start({ signal })
       },
@@ -247,7 +262,11 @@ export class Daemon {
   /** Every lane at once, as they share one deadline. */
   private drain(): Promise<void> {
     this.draining ??= (async () => {
-      await Promise.all([this.push?.stop(), this.worker?.stop(this.config.drainTimeoutMs)])
+      await Promise.all([
+        this.push?.stop(),
+        this.embed?.stop(),
+        this.worker?.stop(this.config.drainTimeoutMs),
+      ])
     })()
     return this.draining
   }
@@ -285,6 +304,27 @@ export class Daemon {
           onStalled: () => this.giveUp(STALLED_EXIT_CODE),
         })
         await this.push.start()
+      },
+      stop: () => this.drain(),
+    }
+  }
+
+  private embedPart(): Part {
+    return {
+      name: 'embed lane',
+      start: async () => {
+        const { store, config, logger, notifier, worker } = this
+        if (!store || !worker) return
+        this.embed = new EmbedService({
+          config,
+          store,
+          connect: () => connectRedis(this.endpoint, 'worker'),
+          logger,
+          notifier,
+          onDeadLetter: (entry) => this.tellFirstDeadLetter(entry),
+          onWorkerError: worker.redisHealth.report,
+        })
+        await this.embed.start()
       },
       stop: () => this.drain(),
     }
@@ -349,8 +389,11 @@ export class Daemon {
       case 'sweep-push':
         this.push?.worker.requestSweep()
         return {}
+      case 'sweep-embed':
+        await this.embed?.sweep()
+        return {}
       default:
-        throw new MemsyncError('MEMSYNC_BAD_USAGE', 'op: must be status, enqueue or sweep-push')
+        throw new MemsyncError('MEMSYNC_BAD_USAGE', 'op: must be status, enqueue, sweep-push or sweep-embed')
     }
   }
 
@@ -392,6 +435,8 @@ export class Daemon {
       syncGate: this.storeHealth?.gate ?? 'unknown',
       pushGate: this.remote ? (this.push?.gate ?? 'unknown') : 'off',
       remote: this.push?.remoteStatus ?? unseenRemote(this.config),
+      embedGate: this.embed?.gate ?? 'unknown',
+      embedding: (await this.embed?.figures()) ?? noEmbedding(this.config),
       store,
       storeState: this.storeHealth?.storeState ?? { state: 'up', reason: null },
     })

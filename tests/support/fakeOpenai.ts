@@ -71,6 +71,8 @@ export interface FakeOpenai {
   fail(fault: Fault, times?: number): void
   /** As `fail`, for the models call. */
   failModels(fault: Fault, times?: number): void
+  /** No fault waits any more, and what hangs is cut off. */
+  heal(): void
   /** Every request that holds such a text is refused with status 400. */
   refuseTexts(refused: (text: string) => boolean): void
   close(): Promise<void>
@@ -141,6 +143,12 @@ class Fake implements FakeOpenai {
 
   failModels(fault: Fault, times = 1): void {
     this.#modelFaults.push(...new Array<Fault>(times).fill(fault))
+  }
+
+  heal(): void {
+    this.#faults = []
+    this.#modelFaults = []
+    this.#server.closeAllConnections()
   }
 
   refuseTexts(refused: (text: string) => boolean): void {

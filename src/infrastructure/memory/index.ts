@@ -16,6 +16,12 @@ import type { ListOptions, ListPage, Metadata, Store, StoredMemory, Write } from
 import { openSqliteStore } from './sqlite.ts'
 
 const STORE_FILE = 'memory.db'
+const VECTORS_FILE = 'vectors.db'
+
+/** Where the data folder's vectors are, once something was embedded. */
+export function vectorsPath({ dataDir }: Pick<Config, 'dataDir'>): string {
+  return join(dataDir, VECTORS_FILE)
+}
 
 /**
  * The store in the data folder, whose engine-neutral interface the daemon and the commands work on.

@@ -5,6 +5,7 @@
  * decides when to try again, and so is its log, which could print what is embedded.
  */
 import type OpenAI from 'openai'
+import { loadConfig } from '../../config.ts'
 import { MemsyncError } from '../../errors.ts'
 
 const OPENAI_HOST = 'api.openai.com'
@@ -45,11 +46,13 @@ export async function createClient(settings: ClientSettings): Promise<OpenAI> {
 
 let shared: Promise<OpenAI> | undefined
 
+async function openShared(): Promise<OpenAI> {
+  const { openaiApiKey, openaiBaseUrl } = loadConfig().config
+  return createClient({ apiKey: openaiApiKey, baseUrl: openaiBaseUrl })
+}
+
 function sharedClient(): Promise<OpenAI> {
-  shared ??= createClient({
-    apiKey: process.env.OPENAI_API_KEY,
-    baseUrl: process.env.OPENAI_BASE_URL,
-  }).catch((error: unknown) => {
+  shared ??= openShared().catch((error: unknown) => {
     // The key may be there at the next call.
     shared = undefined
     throw error
@@ -60,7 +63,7 @@ function sharedClient(): Promise<OpenAI> {
 type Embeddings = OpenAI['embeddings']
 type CreateArguments = Parameters<Embeddings['create']>
 
-/** The client of the process, from `OPENAI_API_KEY` and `OPENAI_BASE_URL` as they are at its first call. */
+/** The client of the process, by the settings `OPENAI_API_KEY` and `OPENAI_BASE_URL` as they are at its first call. */
 const openai = {
   embeddings: {
     /** As the SDK's own, retries aside. @throws MEMSYNC_EMBEDDER_CREDENTIALS without a key; the SDK's errors */
