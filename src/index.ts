@@ -6,11 +6,14 @@ export type { Config } from './config.ts'
 export { ERROR_CODES, type ErrorClass, type ErrorCode, MemsyncError } from './errors.ts'
 export { type HandlerContext, memorySyncHandler, rollback } from './handlers/memorySync.ts'
 export {
+  type FoundMemory,
   type KeyValueStore,
   MemoryStore,
   type MemoryStoreOptions,
   openMemoryStore,
   type ReadOptions,
+  type SearchOptions,
+  type SearchResult,
   type WriteOptions,
 } from './infrastructure/memory/index.ts'
 export type { ListOptions, ListPage, Metadata, StoredMemory } from './infrastructure/memory/port.ts'

@@ -23,6 +23,7 @@ export function describeCommands(program: Command, action: Action): void {
   describeDaemon(program, action)
   describeWrites(program, action)
   describeReads(program, action)
+  describeEmbedding(program, action)
   describeStatus(program, action)
   describeRemote(program, action)
   describeDeadLetters(
@@ -157,6 +158,32 @@ function describeReads(program: Command, action: Action): void {
     .option(...NAMESPACE)
     .addHelpText('after', examples(['memsync history user-preferences --json', 'with whole values']))
     .action(action(async () => (await import('./memories.ts')).history))
+}
+
+function describeEmbedding(program: Command, action: Action): void {
+  program
+    .command('search')
+    .summary('find memories by meaning')
+    .description(
+      'Finds the memories nearest in meaning among those that are embedded, best first: score, key, and how it begins.',
+    )
+    .argument('<text>', 'what to look for')
+    .option('-k <n>', 'how many at most (default: 10)')
+    .option('--namespace <name>', 'only memories of this namespace (default: of all)')
+    .addHelpText('after', examples(['memsync search "what does she like to eat" -k 3', 'the best three']))
+    .action(action(async () => (await import('./search.ts')).search))
+  program
+    .command('embed')
+    .summary('embed memories that are there already')
+    .description(
+      'Marks memories that have no vector of the current model, and the daemon embeds them. Says how many tokens that ' +
+        'takes and what it costs, and asks first on a terminal.',
+    )
+    .option('--all', 'every memory, also those that were handed over without --embed')
+    .option('--stale', 'those to be embedded alone: after a change of the model')
+    .option('--yes', 'do not ask')
+    .addHelpText('after', examples(['memsync embed --stale', 'after a change of EMBEDDING_MODEL']))
+    .action(action(async () => (await import('./embed.ts')).embed))
 }
 
 function describeStatus(program: Command, action: Action): void {

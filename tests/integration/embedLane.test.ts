@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { afterEach, describe, expect, it } from 'vitest'
 import { vectorsPath } from '../../src/infrastructure/memory/index.ts'
+import { MemorySearch } from '../../src/infrastructure/memory/search.ts'
 import { type EmbedMachine, startEmbedMachine } from '../support/embedMachine.ts'
 import { type FakeOpenai, fakeVector, startFakeOpenai } from '../support/fakeOpenai.ts'
 import { waitFor } from '../support/waitFor.ts'
@@ -38,7 +39,7 @@ async function searchText(text: string, k = 1): Promise<string[]> {
 
 describe('the embed lane', () => {
   it('thousands of waiting memories make at most a call per hundred, and the same contents again none', async () => {
-    const count = 3000
+    const count = 1500
     await start({ openaiApiKey: undefined, openaiBaseUrl: undefined })
     const writes = texts(count, 65)
     await machine.write(writes)
@@ -58,7 +59,7 @@ describe('the embed lane', () => {
     expect(embedding).toMatchObject({ model: MODEL, calls, tokens: server.tokens, reason: null })
     expect(embedding.cacheHits).toBeGreaterThanOrEqual(count)
     expect(embedding.estimatedCost).toBeCloseTo((server.tokens / 1e6) * 0.13)
-  })
+  }, 60_000)
 
   it('sleeps until there is something to embed', async () => {
     await start()
@@ -206,5 +207,49 @@ describe('the embed lane', () => {
     await machine.write([['one more', 'one more']])
     await machine.embedded(30_000)
     expect((await machine.embed.figures()).embedded).toBe(101)
+  })
+
+  it('a search takes a vector or a text, a filter sees the memory, and what is not embedded is counted', async () => {
+    await start()
+    await machine.write([...texts(5), ['other', { nested: 'value' }]])
+    await machine.embedded()
+    await machine.embed.stop()
+    await machine.queue.add('MEMORY_SYNC', { key: 'k1', op: 'delete' })
+    await machine.write([['late', 'not embedded yet']])
+    const search = new MemorySearch(machine.config, machine.store)
+    const { found, notEmbedded } = await search.search('memory 3 of some words')
+    expect(found.map(({ key }) => key).toSorted()).toEqual(['k0', 'k2', 'k3', 'k4', 'other'])
+    expect(found[0]).toMatchObject({ key: 'k3', excerpt: 'memory 3 of some words' })
+    expect(found[0]?.score).toBeCloseTo(1)
+    expect(notEmbedded).toBe(1)
+    const calls = server.calls
+    const filtered = await search.search(fakeVector('{"nested":"value"}', DIMENSIONS), {
+      k: 1,
+      filter: ({ value }) => typeof value === 'object',
+    })
+    expect(filtered.found.map(({ key }) => key)).toEqual(['other'])
+    expect((await search.search(fakeVector('x', DIMENSIONS), { namespace: 'alice' })).found).toEqual([])
+    expect(server.calls).toBe(calls)
+    await expect(search.search(fakeVector('x', 4))).rejects.toMatchObject({ code: 'MEMSYNC_BAD_USAGE' })
+    await expect(search.search(' ')).rejects.toMatchObject({ code: 'MEMSYNC_BAD_USAGE' })
+    await expect(search.search('x', { k: 0 })).rejects.toMatchObject({ code: 'MEMSYNC_BAD_USAGE' })
+    await search.close()
+  })
+
+  it('a vector that comes late never lands on a newer version', async () => {
+    await start()
+    await machine.write([['wake', 'the lane']])
+    await machine.embedded()
+    const release = server.hold()
+    await machine.write([['k', 'first']])
+    await waitFor('it is on its way', () => server.calls > 1)
+    await machine.write([['k', 'second']])
+    release()
+    await machine.embedded()
+    expect(await machine.find(fakeVector('second', DIMENSIONS), 1)).toEqual(['k'])
+    const search = new MemorySearch(machine.config, machine.store)
+    const { found } = await search.search(fakeVector('second', DIMENSIONS))
+    expect(found[0]).toMatchObject({ key: 'k', excerpt: 'second' })
+    await search.close()
   })
 })

@@ -71,6 +71,8 @@ export interface FakeOpenai {
   fail(fault: Fault, times?: number): void
   /** As `fail`, for the models call. */
   failModels(fault: Fault, times?: number): void
+  /** Embeddings calls wait for their answer until what this returns is called. */
+  hold(): () => void
   /** No fault waits any more, and what hangs is cut off. */
   heal(): void
   /** Every request that holds such a text is refused with status 400. */
@@ -117,6 +119,7 @@ class Fake implements FakeOpenai {
   requests: { body: EmbeddingsBody; headers: IncomingMessage['headers'] }[] = []
   readonly #options: FakeOpenaiOptions
   readonly #server = createServer((request, response) => void this.#serve(request, response))
+  #held: Promise<void> = Promise.resolve()
   #faults: Fault[] = []
   #modelFaults: Fault[] = []
   #refused: (text: string) => boolean = () => false
@@ -143,6 +146,12 @@ class Fake implements FakeOpenai {
 
   failModels(fault: Fault, times = 1): void {
     this.#modelFaults.push(...new Array<Fault>(times).fill(fault))
+  }
+
+  hold(): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#held = promise
+    return resolve
   }
 
   heal(): void {
@@ -172,6 +181,7 @@ class Fake implements FakeOpenai {
         this.calls += 1
         const embeddings = JSON.parse(body) as EmbeddingsBody
         this.requests.push({ body: embeddings, headers: request.headers })
+        await this.#held
         this.#serveEmbeddings(embeddings, response)
       } else {
         throw new Refused(404, `Unknown request URL: ${request.method} ${request.url}`, 'unknown_url')
