@@ -121,7 +121,7 @@ async function benchProcesses(folder: string): Promise<void> {
 console.log(`node ${process.version}, ${cpus().length} x ${cpus()[0]?.model}`)
 const only = process.argv[2]
 const folder = mkdtempSync(join(tmpdir(), 'memsync-bench-'))
-if (only !== 'processes') {
+if (only === undefined || only === 'rates') {
   const server = await startPrivateRedis({ dataDir: folder })
   const redis = connectRedis({ kind: 'socket', path: server.socketPath }, 'worker')
   await waitUntilReady(redis, 5000)
@@ -134,5 +134,7 @@ if (only !== 'processes') {
   redis.disconnect()
   await server.stop()
 }
-if (only !== 'rates') await benchProcesses(folder)
+if (only === undefined || only === 'processes') await benchProcesses(folder)
+// A program of its own, which runs where it is loaded.
+if (only === undefined || only === 'search') await import('./search.ts')
 rmSync(folder, { recursive: true })

@@ -39,7 +39,7 @@ async function searchText(text: string, k = 1): Promise<string[]> {
 
 describe('the embed lane', () => {
   it('thousands of waiting memories make at most a call per hundred, and the same contents again none', async () => {
-    const count = 1500
+    const count = 1000
     await start({ openaiApiKey: undefined, openaiBaseUrl: undefined })
     const writes = texts(count, 65)
     await machine.write(writes)
