@@ -267,7 +267,7 @@ export interface Config {
   embeddingModel: string
   embedDimensions: number | undefined
   embedDailyTokens: number | undefined
-  timeZone: string
+  timeZone: string | undefined
   notifyCommand: string | undefined
   notifyUrl: string | undefined
   notifyAfterMs: number
@@ -390,7 +390,7 @@ export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedC
     embeddingModel: sure(read('EMBEDDING_MODEL')),
     embedDimensions: read('MEMSYNC_EMBED_DIMENSIONS'),
     embedDailyTokens: read('MEMSYNC_EMBED_DAILY_TOKENS'),
-    timeZone: read('MEMSYNC_TIME_ZONE') ?? Intl.DateTimeFormat().resolvedOptions().timeZone,
+    timeZone: read('MEMSYNC_TIME_ZONE'),
     notifyCommand: read('MEMSYNC_NOTIFY_COMMAND'),
     notifyUrl: read('MEMSYNC_NOTIFY_URL'),
     notifyAfterMs: sure(read('MEMSYNC_NOTIFY_AFTER_MS')),

@@ -6,14 +6,15 @@
  */
 
 const HOUR_MS = 3_600_000
+const DATE_PARTS = { year: 'numeric', month: '2-digit', day: '2-digit' } as const
 
-/** The day at `nowMs` in an IANA time zone, as `YYYY-MM-DD`. @throws RangeError where there is no such zone */
-export function dayOf(nowMs: number, timeZone: string): string {
+/** The day at `nowMs` in an IANA time zone, the machine's unless given, as `YYYY-MM-DD`. @throws RangeError where there is no such zone */
+export function dayOf(nowMs: number, timeZone: string | undefined): string {
   return dayFormat(timeZone).format(nowMs)
 }
 
 /** The first millisecond of the day after the one at `nowMs`, in Unix milliseconds. */
-export function nextDayStartMs(nowMs: number, timeZone: string): number {
+export function nextDayStartMs(nowMs: number, timeZone: string | undefined): number {
   const format = dayFormat(timeZone)
   const today = format.format(nowMs)
   // No day is longer than 25 hours; between here and there the date changes once.
@@ -46,7 +47,7 @@ export function remainingAllowance(
   dailyTokens: number | undefined,
   largestTextTokens: number,
   nowMs: number,
-  timeZone: string,
+  timeZone: string | undefined,
 ): Allowance {
   const resumesAtMs = nextDayStartMs(nowMs, timeZone)
   if (dailyTokens === undefined) return { tokens: Number.POSITIVE_INFINITY, resumesAtMs }
@@ -54,7 +55,7 @@ export function remainingAllowance(
   return { tokens: Math.max(0, tokens), resumesAtMs }
 }
 
-function dayFormat(timeZone: string): Intl.DateTimeFormat {
+function dayFormat(timeZone: string | undefined): Intl.DateTimeFormat {
   // Swedish dates are ISO dates.
-  return new Intl.DateTimeFormat('sv-SE', { timeZone, year: 'numeric', month: '2-digit', day: '2-digit' })
+  return new Intl.DateTimeFormat('sv-SE', { ...(timeZone === undefined ? {} : { timeZone }), ...DATE_PARTS })
 }
