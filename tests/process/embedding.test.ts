@@ -80,7 +80,7 @@ describe('embedding', () => {
     await embedded(3)
     const again = await memsync.json(['search', 'soup, most days', '-k', '1'], { env })
     expect(again.document).toMatchObject({ found: [{ key: 'lunch' }], notEmbedded: 0 })
-  })
+  }, 90_000)
 
   it('without a key waits, says so, and refuses to search with one clear error', async () => {
     const { OPENAI_BASE_URL: _, ...keyless } = env
