@@ -480,6 +480,8 @@ export class Daemon {
       embedGate: this.embed?.gate ?? 'unknown',
       embedding: (await this.embed?.figures()) ?? noEmbedding(this.config),
       remote: this.push?.remoteStatus ?? unseenRemote(this.config),
+      embedGate: this.embed?.gate ?? 'unknown',
+      embedding: (await this.embed?.figures()) ?? noEmbedding(this.config),
       store,
       spool: await readSpoolDepth(this.spool),
       storeState: this.storeHealth?.storeState ?? { state: 'up', reason: null },
