@@ -477,8 +477,6 @@ export class Daemon {
       figures,
       syncGate: this.storeHealth?.gate ?? 'unknown',
       pushGate: this.remote ? (this.push?.gate ?? 'unknown') : 'off',
-      embedGate: this.embed?.gate ?? 'unknown',
-      embedding: (await this.embed?.figures()) ?? noEmbedding(this.config),
       remote: this.push?.remoteStatus ?? unseenRemote(this.config),
       embedGate: this.embed?.gate ?? 'unknown',
       embedding: (await this.embed?.figures()) ?? noEmbedding(this.config),

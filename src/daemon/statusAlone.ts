@@ -47,8 +47,6 @@ export async function composeStatusAlone(config: Config, running: boolean): Prom
     embedding: embedding ?? noEmbedding(config),
     spool,
     remote: unseenRemote(config),
-    embedGate: embedding ? 'unknown' : 'off',
-    embedding: embedding ?? noEmbedding(config),
     store: { totals: async () => store.totals },
     storeState:
       store.reason === null ? { state: 'up', reason: null } : { state: 'down', reason: store.reason },
