@@ -16,8 +16,10 @@ export interface LaneGateOptions {
   config: Pick<Config, 'healthIntervalMs' | 'healthFailures' | 'notifyAfterMs'>
   probe: (signal: AbortSignal) => Promise<unknown>
   probeTimeoutMs: number
-  /** Jobs in flight while it is open. */
+  /** Calls that may be under way while it is open. */
   concurrency: number
+  /** Jobs in flight for each call, so that one is fetched while another's call is under way. Default 1. */
+  jobsPerCall?: number
   lane: Lane
   logger: Logger
   notifier: Notifier
@@ -105,7 +107,9 @@ export class LaneGate {
   }
 
   private apply(): void {
-    this.options.lane.setConcurrency(this.redisUsable && !this.held ? this.concurrency : 0)
+    const calls = this.redisUsable && !this.held ? this.concurrency : 0
+    const { lane, jobsPerCall = 1 } = this.options
+    lane.setConcurrency(calls > 1 ? calls * jobsPerCall : calls)
   }
 
   private async tell({ from, to, reason = '', downForMs = 0 }: Transition): Promise<void> {

@@ -6,12 +6,13 @@
  */
 import type { Redis } from 'ioredis'
 import type { Config } from '../config.ts'
-import { toMemsyncError } from '../errors.ts'
-import { memoryPush, type PushOutcome } from '../handlers/memoryPush.ts'
+import { MemsyncError, toMemsyncError } from '../errors.ts'
+import { memoryPush, type PushContext, type PushOutcome } from '../handlers/memoryPush.ts'
 import type { MemoryName, Store } from '../infrastructure/memory/port.ts'
 import { probeTimeoutMs, remoteIdentity } from '../infrastructure/remote/configured.ts'
 import type { Remote } from '../infrastructure/remote/port.ts'
 import type { Logger } from '../logger.ts'
+import { CallSlots } from '../queue/callSlots.ts'
 import type { DeadLetter } from '../queue/deadLetters.ts'
 import type { Life } from '../queue/epoch.ts'
 import { FailureBreadth } from '../queue/failureBreadth.ts'
@@ -23,6 +24,8 @@ import { ProgressWatchdog } from './watchdog.ts'
 
 /** Of one job, one after the other: update, look up, remove a copy, create, and a probe to judge a failure. */
 const MAX_CALLS_PER_JOB = 5
+/** While one job is fetched or its receipt is written, another's call is under way. */
+const JOBS_PER_CALL = 2
 
 export interface PushServiceOptions {
   config: Config
@@ -44,6 +47,7 @@ export class PushService {
   private readonly laneGate: LaneGate
   private readonly watchdog: ProgressWatchdog
   private readonly breadth = new FailureBreadth()
+  private readonly slots: CallSlots
   private redisUsable = true
   private toldSuperseded = false
   private lifeToken: string | undefined
@@ -51,6 +55,7 @@ export class PushService {
   constructor(options: PushServiceOptions) {
     const { config, remote, store, logger, notifier } = options
     this.options = options
+    this.slots = new CallSlots(config.pushConcurrency)
     this.worker = new PointerWorker({
       lane: 'push',
       config,
@@ -69,6 +74,7 @@ export class PushService {
       probe: (signal) => remote.probe(signal),
       probeTimeoutMs: probeTimeoutMs(config),
       concurrency: config.pushConcurrency,
+      jobsPerCall: JOBS_PER_CALL,
       lane: this.worker.lane,
       logger,
       notifier,
@@ -138,12 +144,12 @@ export class PushService {
   }
 
   private async push(name: MemoryName, context: PointerContext): Promise<PushOutcome> {
-    const { store, remote } = this.options
+    const { store } = this.options
     const timesShut = this.laneGate.timesShut
     const wasAway = () => this.laneGate.timesShut !== timesShut
     let result: PushOutcome
     try {
-      result = await memoryPush(name, { ...context, store, remote, wasAway })
+      result = await memoryPush(name, { ...context, store, remote: this.pacedRemote(wasAway), wasAway })
     } catch (thrown) {
       throw this.breadth.weigh(name, toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED'))
     }
@@ -151,6 +157,24 @@ export class PushService {
     if (result.requestId !== undefined) this.breadth.succeeded(name)
     if (result.outcome === 'superseded') this.tellSuperseded()
     return result
+  }
+
+  /** The remote, at no more calls at once than are allowed. */
+  private pacedRemote(wasAway: () => boolean): PushContext['remote'] {
+    const { remote } = this.options
+    const run = <T>(call: () => Promise<T>) =>
+      this.slots.run(() => {
+        if (!wasAway()) return call()
+        throw new MemsyncError(
+          'MEMSYNC_REMOTE_UNAVAILABLE',
+          "the remote went away before it was this push's turn",
+        )
+      })
+    return {
+      probe: (signal) => remote.probe(signal),
+      push: (memory, options) => run(() => remote.push(memory, options)),
+      remove: (target, options) => run(() => remote.remove(target, options)),
+    }
   }
 
   /** A job that waits for the remote is no stall: each of its calls has a deadline, and their sum is waited for. */
