@@ -159,4 +159,6 @@ if (only === undefined || only === 'rates' || only === 'push') {
   await server.stop()
 }
 if (only === undefined || only === 'processes') await benchProcesses(folder)
+// A program of its own, which runs where it is loaded.
+if (only === undefined || only === 'search') await import('./search.ts')
 rmSync(folder, { recursive: true })

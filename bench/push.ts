@@ -10,13 +10,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { loadConfig } from '../src/config.ts'
+import { Notifier } from '../src/daemon/notifier.ts'
+import { PushService } from '../src/daemon/pushService.ts'
 import { openStore } from '../src/infrastructure/memory/index.ts'
 import { memoryTarget, VERSION_HEADER } from '../src/infrastructure/remote/httpWire.ts'
 import { openRemote } from '../src/infrastructure/remote/index.ts'
 import { silentLogger } from '../src/logger.ts'
 import { connectRedis, waitUntilReady } from '../src/queue/connection.ts'
-import { PushWorker } from '../src/queue/pushWorker.ts'
-import { type Bench, counter, memories } from './rates.ts'
+import { type Bench, memories } from './rates.ts'
 
 const TOKEN = 'a-token-of-the-benchmark'
 const APPLY_BATCH = 1_000
@@ -59,24 +60,24 @@ export async function pushRate(bench: Bench, server: SlowServer, count: number):
   const redis = connectRedis(bench.endpoint, 'worker')
   await waitUntilReady(redis, 5000)
   const remote = openRemote('http', { url: server.url, key: TOKEN })
-  const pushed = counter()
   const fail = (error: Error) => {
     throw error
   }
-  const worker = new PushWorker({
-    ...{ config, redis, store, remote, logger: silentLogger, timesShut: () => 0 },
-    ...{ onDependencyFailure: fail, onWorkerError: fail, onSuccess: pushed.hit },
+  const push = new PushService({
+    ...{ config, redis, store, remote, logger: silentLogger, notifier: new Notifier(config, silentLogger) },
+    ...{ onDeadLetter: () => undefined, onStalled: () => undefined, onWorkerError: fail },
   })
-  // As in an outage: all of them wait behind a gate that is shut.
-  worker.start()
-  while ((await worker.lane.queue.getWaitingCount()) < count)
+  const { lane } = push.worker
+  // As in an outage: all of them wait, and nothing is fetched.
+  push.setRedisUsable(false)
+  await push.start()
+  while ((await lane.queue.getWaitingCount()) < count || push.remoteStatus.state !== 'up')
     await new Promise((resolve) => setTimeout(resolve, 50))
   const startedAt = performance.now()
-  worker.setConcurrency(bench.concurrency)
-  await pushed.completed(count)
+  push.setRedisUsable(true)
+  while (lane.finishedCount < count) await new Promise((resolve) => setTimeout(resolve, 5))
   const seconds = (performance.now() - startedAt) / 1000
-  await worker.stop(8000)
-  remote.close()
+  await push.stop()
   redis.disconnect()
   await store.close()
   rmSync(folder, { recursive: true })

@@ -38,7 +38,7 @@ export interface Bench {
 }
 
 /** Counts what ends, and tells when it is so many. */
-export function counter() {
+function counter() {
   let seen = 0
   let waiting: { target: number; resolve: () => void } | undefined
   return {

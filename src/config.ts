@@ -9,12 +9,15 @@ import { join } from 'node:path'
 import { parseEnv } from 'node:util'
 import { MemsyncError } from './errors.ts'
 import {
+  eventNames,
   folder,
   integer,
   isLoopback,
   type ListenAddress,
   listenAddress,
+  loopbackAddress,
   oneOf,
+  template,
   text,
   token,
   url,
@@ -30,6 +33,15 @@ interface Setting {
   example: string
   description: string
   secret?: true
+}
+
+function timeZone(name: string): string {
+  try {
+    return new Intl.DateTimeFormat('en', { timeZone: name }).resolvedOptions().timeZone
+  } catch {
+    // Its RangeError says the same less plainly.
+    throw new Error('is not a time zone')
+  }
 }
 
 function defaultDataDir(): string {
@@ -75,6 +87,20 @@ export const SETTINGS = {
     default: String(1024 * 1024),
     example: '1048576',
     description: 'The longest value taken, in bytes of JSON.',
+  },
+  MEMSYNC_SPOOL_MAX_BYTES: {
+    parse: integer(4096, 1024 ** 4),
+    default: String(256 * 1024 * 1024),
+    example: '268435456',
+    description:
+      'The most the spool may take on disk, in bytes; each hand-over counts as whole blocks of 4,096. Beyond it, ' +
+      'memories are refused.',
+  },
+  MEMSYNC_LEGACY_DIR: {
+    parse: folder,
+    example: '~/.claude',
+    description:
+      "The folder of the predecessor's files (mem0_queue.json); its entries are taken in as they come.",
   },
   MEMSYNC_HISTORY_VERSIONS: {
     parse: integer(2, 1000),
@@ -148,6 +174,39 @@ export const SETTINGS = {
     example: '30000',
     description: 'The longest one call to the memory server may take, in milliseconds.',
   },
+  OPENAI_API_KEY: {
+    parse: text,
+    example: 'sk-...',
+    description:
+      'The key for embeddings. Not needed where OPENAI_BASE_URL names a server that asks for none.',
+    secret: true,
+  },
+  OPENAI_BASE_URL: {
+    parse: url('http', 'https'),
+    example: 'http://127.0.0.1:11434/v1',
+    description: 'Any server that speaks the OpenAI embeddings API. Unset: that of OpenAI.',
+  },
+  EMBEDDING_MODEL: {
+    parse: text,
+    default: 'text-embedding-3-large',
+    example: 'text-embedding-3-small',
+    description: 'The model that embeds. After a change, `memsync embed --stale` embeds anew.',
+  },
+  MEMSYNC_EMBED_DIMENSIONS: {
+    parse: integer(1, 65_536),
+    example: '1024',
+    description: 'The length of vector to ask the model for. Unset: its own.',
+  },
+  MEMSYNC_EMBED_DAILY_TOKENS: {
+    parse: integer(1, Number.MAX_SAFE_INTEGER),
+    example: '1000000',
+    description: 'Tokens that may be embedded a day; the rest waits for midnight. Unset: no limit.',
+  },
+  MEMSYNC_TIME_ZONE: {
+    parse: timeZone,
+    example: 'Europe/Berlin',
+    description: "The zone whose midnight begins a day. Unset: the machine's.",
+  },
   MEMSYNC_NOTIFY_COMMAND: {
     parse: text,
     example: 'notify-send memsyncd',
@@ -176,6 +235,30 @@ export const SETTINGS = {
     example: '$(openssl rand -hex 32)',
     description: 'What clients of `memsync serve` present; it serves nobody without one.',
     secret: true,
+  },
+  MEMSYNC_HTTP: {
+    parse: loopbackAddress,
+    example: '127.0.0.1:8377',
+    description: 'Where the HTTP interface listens: unix:PATH or 127.0.0.1:PORT. Unset: nowhere.',
+  },
+  MEMSYNC_HOOK_EVENTS: {
+    parse: eventNames,
+    default: 'UserPromptSubmit,Stop,PostCompact,SessionEnd',
+    example: 'UserPromptSubmit,Stop,PostToolUse',
+    description: 'The events of an agent that `memsync hook` stores; `all`, or `none`.',
+  },
+  MEMSYNC_HOOK_KEY: {
+    parse: template,
+    default: 'agent/{session}/{time}-{event}-{id}',
+    example: 'agent/{session}/{event}',
+    description:
+      'The key of what `memsync hook` stores; {session}, {event}, {time}, {id}, {project} are filled in.',
+  },
+  MEMSYNC_HOOK_NAMESPACE: {
+    parse: template,
+    default: 'default',
+    example: '{project}',
+    description: 'The namespace of what `memsync hook` stores, with the same placeholders.',
   },
   MEMSYNC_LOG_LEVEL: {
     parse: oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),
@@ -208,6 +291,8 @@ export interface Config {
   queuePrefix: string
   concurrency: number
   maxValueBytes: number
+  spoolMaxBytes: number
+  legacyDir: string | undefined
   historyVersions: number
   drainTimeoutMs: number
   stallTimeoutMs: number
@@ -220,11 +305,21 @@ export interface Config {
   healthFailures: number
   pushConcurrency: number
   pushTimeoutMs: number
+  openaiApiKey: string | undefined
+  openaiBaseUrl: string | undefined
+  embeddingModel: string
+  embedDimensions: number | undefined
+  embedDailyTokens: number | undefined
+  timeZone: string | undefined
   notifyCommand: string | undefined
   notifyUrl: string | undefined
   notifyAfterMs: number
   serveListen: ListenAddress
   serveToken: string | undefined
+  http: ListenAddress | undefined
+  hookEvents: string[]
+  hookKey: string
+  hookNamespace: string
   logLevel: string
   workerJob: string | undefined
   workerPayload: string | undefined
@@ -325,6 +420,8 @@ export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedC
     queuePrefix: sure(read('MEMSYNC_QUEUE_PREFIX')),
     concurrency: sure(read('MEMSYNC_CONCURRENCY')),
     maxValueBytes: sure(read('MEMSYNC_MAX_VALUE_BYTES')),
+    spoolMaxBytes: sure(read('MEMSYNC_SPOOL_MAX_BYTES')),
+    legacyDir: read('MEMSYNC_LEGACY_DIR'),
     historyVersions: sure(read('MEMSYNC_HISTORY_VERSIONS')),
     drainTimeoutMs: sure(read('MEMSYNC_DRAIN_TIMEOUT_MS')),
     stallTimeoutMs: sure(read('MEMSYNC_STALL_TIMEOUT_MS')),
@@ -337,11 +434,21 @@ export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedC
     healthFailures: sure(read('MEMSYNC_HEALTH_FAILURES')),
     pushConcurrency: sure(read('MEMSYNC_PUSH_CONCURRENCY')),
     pushTimeoutMs: sure(read('MEMSYNC_PUSH_TIMEOUT_MS')),
+    openaiApiKey: read('OPENAI_API_KEY'),
+    openaiBaseUrl: read('OPENAI_BASE_URL'),
+    embeddingModel: sure(read('EMBEDDING_MODEL')),
+    embedDimensions: read('MEMSYNC_EMBED_DIMENSIONS'),
+    embedDailyTokens: read('MEMSYNC_EMBED_DAILY_TOKENS'),
+    timeZone: read('MEMSYNC_TIME_ZONE'),
     notifyCommand: read('MEMSYNC_NOTIFY_COMMAND'),
     notifyUrl: read('MEMSYNC_NOTIFY_URL'),
     notifyAfterMs: sure(read('MEMSYNC_NOTIFY_AFTER_MS')),
     serveListen: sure(read('MEMSYNC_SERVE_LISTEN')),
     serveToken: read('MEMSYNC_SERVE_TOKEN'),
+    http: read('MEMSYNC_HTTP'),
+    hookEvents: sure(read('MEMSYNC_HOOK_EVENTS')),
+    hookKey: sure(read('MEMSYNC_HOOK_KEY')),
+    hookNamespace: sure(read('MEMSYNC_HOOK_NAMESPACE')),
     logLevel: sure(read('MEMSYNC_LOG_LEVEL')),
     workerJob: read('WORKER_JOB'),
     workerPayload: read('WORKER_PAYLOAD'),

@@ -31,6 +31,21 @@ export const ERROR_CODES = {
     meaning: 'A command was called with arguments it does not take.',
     hint: 'Run the command with --help.',
   },
+  MEMSYNC_BAD_REQUEST: {
+    class: 'permanent',
+    meaning: 'An HTTP request has a route, method, header, query or body that is not taken.',
+    hint: 'Correct what the message names; GET /openapi.json describes every route.',
+  },
+  MEMSYNC_UNAUTHORIZED: {
+    class: 'permanent',
+    meaning: 'An HTTP request does not carry the bearer token.',
+    hint: 'Send `Authorization: Bearer ...` with the content of http-token in the data folder.',
+  },
+  MEMSYNC_FORBIDDEN: {
+    class: 'permanent',
+    meaning: 'An HTTP request names a Host or an Origin that is not this machine, as a web page would.',
+    hint: 'Ask 127.0.0.1 or localhost directly, and not from a page of another site.',
+  },
   MEMSYNC_INVALID_MEMORY: {
     class: 'permanent',
     meaning: 'A memory breaks the contract: a field is missing, unknown, or of the wrong type or size.',
@@ -77,6 +92,16 @@ export const ERROR_CODES = {
     meaning: 'Redis answers but takes no writes (out of memory, read-only, loading, or failing to persist).',
     hint: 'Read the cause, and mend Redis: free memory or disk, or point REDIS_URL at the primary.',
   },
+  MEMSYNC_SPOOL_FULL: {
+    class: 'outage',
+    meaning: 'The spool holds as much as it may, so it takes no more; what it holds is kept.',
+    hint: 'Start the daemon, which empties it, or raise MEMSYNC_SPOOL_MAX_BYTES.',
+  },
+  MEMSYNC_SPOOL_UNAVAILABLE: {
+    class: 'outage',
+    meaning: 'The spool cannot be written or read (disk full, read-only, no permission or an I/O error).',
+    hint: 'Free space, or make the folder `spool` in MEMSYNC_DATA_DIR writable for this user.',
+  },
   MEMSYNC_REDIS_MISSING: {
     class: 'permanent',
     meaning: 'There is no redis-server or valkey-server on the PATH, and REDIS_URL is not set.',
@@ -122,6 +147,46 @@ export const ERROR_CODES = {
     meaning:
       'The remote was asked and did not answer, or not in a way that says whether the memory is stored.',
     hint: 'Nothing: the next try looks first, where the remote can be looked up.',
+  },
+  MEMSYNC_EMBEDDER_UNAVAILABLE: {
+    class: 'outage',
+    meaning: 'The embedding server does not answer, answers too slowly, or fails for a reason of its own.',
+    hint: 'Nothing, if it comes back: memories wait and are embedded then. Otherwise check OPENAI_BASE_URL.',
+  },
+  MEMSYNC_EMBEDDER_RATE_LIMITED: {
+    class: 'outage',
+    meaning: 'The embedding server asks to be called less often.',
+    hint: 'Nothing: the lane waits as long as the server asks.',
+  },
+  MEMSYNC_EMBEDDER_BUDGET: {
+    class: 'outage',
+    meaning: "The day's token budget for embeddings is used up.",
+    hint: 'Nothing: it goes on at midnight of MEMSYNC_TIME_ZONE; or raise MEMSYNC_EMBED_DAILY_TOKENS.',
+  },
+  MEMSYNC_EMBEDDER_CREDENTIALS: {
+    class: 'credentials',
+    meaning: 'There is no key for the embedding server, or it refuses the one it was given.',
+    hint: 'Set OPENAI_API_KEY to a key that may create embeddings; memories wait until then.',
+  },
+  MEMSYNC_EMBEDDER_BLOCKED: {
+    class: 'credentials',
+    meaning: 'The account at the embedding server has no quota or money left.',
+    hint: 'Raise the limit or pay the bill there; memories wait until then.',
+  },
+  MEMSYNC_EMBEDDER_MISCONFIGURED: {
+    class: 'credentials',
+    meaning: 'The embedding server does not know the model, its dimensions or the address.',
+    hint: 'Correct EMBEDDING_MODEL, its dimensions or OPENAI_BASE_URL (it usually ends in /v1); memories wait.',
+  },
+  MEMSYNC_EMBEDDER_REFUSED: {
+    class: 'permanent',
+    meaning: 'The embedding server refuses this text, though it takes others.',
+    hint: 'Look at the memory the dead letter names; it is stored, only its vector is missing.',
+  },
+  MEMSYNC_EMBEDDER_BAD_ANSWER: {
+    class: 'transient',
+    meaning: 'The embedding server answered with vectors that do not match what was asked.',
+    hint: 'Tried again by itself; if it stays, the server does not follow the OpenAI embeddings API.',
   },
   MEMSYNC_ALREADY_RUNNING: {
     class: 'permanent',

@@ -23,6 +23,7 @@ export function describeCommands(program: Command, action: Action): void {
   describeDaemon(program, action)
   describeWrites(program, action)
   describeReads(program, action)
+  describeEmbedding(program, action)
   describeStatus(program, action)
   describeRemote(program, action)
   describeDeadLetters(
@@ -32,6 +33,7 @@ export function describeCommands(program: Command, action: Action): void {
       .description('The dead letters: jobs that wait for a person.'),
     action,
   )
+  describeAgents(program, action)
   describeSettings(program, action)
 }
 
@@ -87,6 +89,23 @@ function describeWrites(program: Command, action: Action): void {
       ),
     )
     .action(action(async () => (await import('./enqueue.ts')).enqueue))
+  program
+    .command('import')
+    .summary("take the predecessor's files in")
+    .description(
+      "Takes the memories of the predecessor's files in, each once however often it is run: the queue file with its failed " +
+        'list, the dead letters and the emergency lines. The files are only read.',
+    )
+    .argument('<file...>', 'mem0_queue.json, mem0_queue_dlq.json, mem0_emergency.json, or copies of them')
+    .option('--dry-run', 'only say what would be taken')
+    .addHelpText(
+      'after',
+      examples(
+        ['memsync import ~/.claude/mem0_queue.json --dry-run', 'see what is there'],
+        ['memsync import ~/.claude/mem0_queue.json ~/.claude/mem0_emergency.json', 'take it in'],
+      ),
+    )
+    .action(action(async () => (await import('./import.ts')).importFiles))
   program
     .command('delete')
     .summary('delete a memory')
@@ -157,6 +176,32 @@ function describeReads(program: Command, action: Action): void {
     .option(...NAMESPACE)
     .addHelpText('after', examples(['memsync history user-preferences --json', 'with whole values']))
     .action(action(async () => (await import('./memories.ts')).history))
+}
+
+function describeEmbedding(program: Command, action: Action): void {
+  program
+    .command('search')
+    .summary('find memories by meaning')
+    .description(
+      'Finds the memories nearest in meaning among those that are embedded, best first: score, key, and how it begins.',
+    )
+    .argument('<text>', 'what to look for')
+    .option('-k <n>', 'how many at most (default: 10)')
+    .option('--namespace <name>', 'only memories of this namespace (default: of all)')
+    .addHelpText('after', examples(['memsync search "what does she like to eat" -k 3', 'the best three']))
+    .action(action(async () => (await import('./search.ts')).search))
+  program
+    .command('embed')
+    .summary('embed memories that are there already')
+    .description(
+      'Marks memories that have no vector of the current model, and the daemon embeds them. Says how many tokens that ' +
+        'takes and what it costs, and asks first on a terminal.',
+    )
+    .option('--all', 'every memory, also those that were handed over without --embed')
+    .option('--stale', 'those to be embedded alone: after a change of the model')
+    .option('--yes', 'do not ask')
+    .addHelpText('after', examples(['memsync embed --stale', 'after a change of EMBEDDING_MODEL']))
+    .action(action(async () => (await import('./embed.ts')).embed))
 }
 
 function describeStatus(program: Command, action: Action): void {
@@ -291,6 +336,43 @@ function describeDeadLetters(dlq: Command, action: Action): void {
   )
     .addHelpText('after', examples(['memsync dlq drop --older-than 30d --yes', 'those nobody missed']))
     .action(action(async () => (await import('./dlq.ts')).drop))
+}
+
+function describeAgents(program: Command, action: Action): void {
+  program
+    .command('mcp')
+    .summary('serve an agent as an MCP server')
+    .description(
+      'Serves an agent over the Model Context Protocol on stdin and stdout, until stdin ends: it can save, get, search, ' +
+        'list and delete memories, and look at the status.',
+    )
+    .addHelpText(
+      'after',
+      examples(['claude mcp add --scope user memsync -- memsync mcp', 'add it to Claude Code']),
+    )
+    .action(action(async () => (await import('./mcp.ts')).mcp))
+  // Only described here: the entry runs it without this table.
+  program
+    .command('hook')
+    .summary("store an agent's hook event")
+    .description(
+      'Reads the JSON of an agent hook on stdin and stores the event. Always ends with exit code 0 within 300 ms; where ' +
+        'the agent shows its user a line (SessionStart), it says how the memory is.',
+    )
+    .option(
+      '--events <names>',
+      'which events are stored, with commas between; all or none (MEMSYNC_HOOK_EVENTS)',
+    )
+    .option('--key <template>', 'the key, with {session} {event} {time} {id} {project} (MEMSYNC_HOOK_KEY)')
+    .option('--namespace <template>', 'the namespace, likewise (MEMSYNC_HOOK_NAMESPACE)')
+    .option('--embed', 'ask for an embedding')
+    .addHelpText(
+      'after',
+      examples(
+        ['memsync hook', 'as the command of a hook in the settings of the agent'],
+        ["memsync hook --events all --namespace '{project}'", 'everything, by project'],
+      ),
+    )
 }
 
 function describeSettings(program: Command, action: Action): void {

@@ -14,7 +14,7 @@ interface Trouble {
 
 /** What keeps memories from arriving, worst first, each with what to do about it. */
 export function findTroubles(status: Status, nowMs: number): Trouble[] {
-  const { daemon, redis, store, lanes, deadLetters } = status
+  const { daemon, redis, store, lanes, deadLetters, spool } = status
   const troubles: Trouble[] = []
   const add = (problem: string, next: string) => troubles.push({ problem, next })
   if (!daemon.running) add('no daemon runs, so accepted memories wait in the queue', 'memsync daemon')
@@ -32,6 +32,13 @@ export function findTroubles(status: Status, nowMs: number): Trouble[] {
   if (store.state === 'down') {
     add(withReason('the store cannot be used', store.reason), 'mend it; what waits goes on by itself')
   }
+  if (spool.records === null) add('the spool cannot be read', 'make its folder readable for this user')
+  if (daemon.running && redis.state === 'up' && (spool.oldestMs ?? 0) > LONG_WAIT_MS) {
+    add(
+      `the oldest memory in the spool has waited ${formatDuration(spool.oldestMs ?? 0)}`,
+      'read the log of the daemon: it says why the spool is not drained',
+    )
+  }
   if (status.remote.state === 'down') {
     const since =
       status.remote.since === null ? '' : ` for ${formatDuration(nowMs - Date.parse(status.remote.since))}`
@@ -45,6 +52,12 @@ export function findTroubles(status: Status, nowMs: number): Trouble[] {
     add(
       `the oldest job has waited ${formatDuration(oldestWaitingMs ?? 0)}`,
       'memsync status, to see whether it falls',
+    )
+  }
+  if (status.embedding.reason !== null && lanes.embed.gate !== 'off') {
+    add(
+      withReason('embedding waits', status.embedding.reason),
+      'mend what it names (memsync config); what waits goes on by itself',
     )
   }
   if (deadLetters)
@@ -61,9 +74,11 @@ export function renderStatus(status: Status, nowMs: number, paint: Paint): strin
     line('redis', redisText(status, nowMs, paint)),
     line('store', storeText(status, paint)),
     ...(status.remote.state === 'none' ? [] : [line('remote', remoteText(status, nowMs, paint))]),
+    ...(status.lanes.embed.gate === 'off' ? [] : [line('embedding', embeddingText(status))]),
     '',
     ...laneTable(status, paint),
     '',
+    ...(status.spool.records === 0 ? [] : [line('spool', spoolText(status, paint))]),
     line('pending', numberText(pending(status))),
     line('failed', paint(status.deadLetters ? 'bad' : 'good', numberText(status.deadLetters))),
     line('total synced', totalsText(status)),
@@ -130,6 +145,20 @@ function pushedText({ totals, lanes: { push } }: Status): string {
   return `${count(totals.pushed)}${left === 0 ? '' : `, ${count(left)} to go${oldest}`}`
 }
 
+function spoolText({ spool: { records, bytes, oldestMs } }: Status, paint: Paint): string {
+  if (records === null || bytes === null) return paint('bad', 'unknown')
+  const oldest = oldestMs === null ? '' : `, the oldest for ${formatDuration(oldestMs)}`
+  const waiting = `${count(records)} ${records === 1 ? 'memory waits' : 'memories wait'}`
+  return `${paint('warning', waiting)} for Redis, ${formatBytes(bytes)}${oldest}`
+}
+
+function embeddingText({ totals, embedding }: Status): string {
+  const { model, tokens, calls, cacheHits, estimatedCost } = embedding
+  const cost = estimatedCost === null ? '' : `, about $${estimatedCost.toFixed(2)}`
+  const spent = `${count(tokens)} tokens in ${count(calls)} calls${cost}, ${count(cacheHits)} from the cache`
+  return `${count(totals.embedded)} embedded with ${printable(model)}, ${spent}`
+}
+
 const COLUMNS = ['waiting', 'delayed', 'active', 'oldest', 'gate'] as const
 
 function laneTable(status: Status, paint: Paint): string[] {
@@ -147,8 +176,9 @@ function laneRow(name: string, lane: LaneStatus, paint: Paint): string {
   return `${name.padEnd(LABEL_WIDTH)}${cells.map((cell) => cell.padStart(9)).join('')}${gate}`
 }
 
-function pending({ lanes }: Status): number | null {
-  const counts = Object.values(lanes).flatMap(({ waiting, delayed, active }) => [waiting, delayed, active])
+function pending({ lanes, spool }: Status): number | null {
+  const queued = Object.values(lanes).flatMap(({ waiting, delayed, active }) => [waiting, delayed, active])
+  const counts = [...queued, spool.records]
   return counts.reduce((sum, next) => (sum === null || next === null ? null : sum + next), 0)
 }
 

@@ -1,7 +1,8 @@
 /**
  * The daemon: its parts, started in order and stopped in reverse.
  *
- *   lock ─ store ─ control socket ─ private Redis ─ connection ─ sync worker ─ store health ─ watchdog ─▶ ready
+ *   lock ─ store ─ control socket ─ HTTP ─ private Redis ─ connection ─ spool, sync worker ─ store health ─ push lane ─
+ *   watchdog ─▶ ready
  *
  * The control socket comes before Redis, so that `memsync status` answers while the daemon waits for it. The
  * daemon does not give up on Redis: it waits for as long as it takes, tells once, and goes on when it is there.
@@ -15,11 +16,12 @@ import { openStore } from '../infrastructure/memory/index.ts'
 import type { Store } from '../infrastructure/memory/port.ts'
 import { openConfiguredRemote } from '../infrastructure/remote/configured.ts'
 import type { Remote } from '../infrastructure/remote/port.ts'
-import { DEAD_LETTER_QUEUE, isJobName, PUSH_QUEUE, SYNC_QUEUE } from '../jobs/index.ts'
+import { DEAD_LETTER_QUEUE, EMBED_QUEUE, PUSH_QUEUE, SYNC_QUEUE } from '../jobs/index.ts'
 import type { Logger } from '../logger.ts'
+import { Spool } from '../producers/spool.ts'
 import { connectRedis, describeEndpoint, type RedisEndpoint, redisEndpoint } from '../queue/connection.ts'
 import type { DeadLetter } from '../queue/deadLetters.ts'
-import { type EnqueueOptions, enqueueJob, withinDeadline } from '../queue/enqueue.ts'
+import { enqueueJob, withinDeadline } from '../queue/enqueue.ts'
 import { BUILT_IN_HANDLERS } from '../queue/index.ts'
 import { classifyRedisError } from '../queue/redisErrors.ts'
 import { conditionError, type RedisCondition } from '../queue/redisHealth.ts'
@@ -27,6 +29,11 @@ import { SyncWorker } from '../queue/syncWorker.ts'
 import { DAEMON_VERSION } from '../release.ts'
 import { ControlServer } from './control.ts'
 import { controlSocket } from './controlClient.ts'
+import { noEmbedding } from './embeddingStatus.ts'
+import { EmbedService } from './embedService.ts'
+import { parseEnqueueRequest, refuseLate } from './enqueueRequest.ts'
+import { httpPart } from './httpPart.ts'
+import { legacyFilesPart } from './legacyFiles.ts'
 import { Lifecycle, type Part } from './lifecycle.ts'
 import { Notifier } from './notifier.ts'
 import { acquireProcessLock, instanceLockPath, type ProcessLock } from './processLock.ts'
@@ -34,6 +41,7 @@ import { PushService } from './pushService.ts'
 import { QueuePause } from './queuePause.ts'
 import { RedisSupervisor } from './redisSupervisor.ts'
 import { awaitRedis } from './redisWait.ts'
+import { readSpoolDepth, SpoolService } from './spoolService.ts'
 import {
   composeStatus,
   type GateState,
@@ -67,6 +75,8 @@ export class Daemon {
   private producer: { redis: Redis; queues: ObservedQueues } | undefined
   private worker: SyncWorker | undefined
   private draining: Promise<void> | undefined
+  private readonly spool: Spool
+  private spoolService: SpoolService | undefined
   private storeHealth: StoreHealth | undefined
   private watchdog: ProgressWatchdog | undefined
   /** What is known of Redis until the worker watches it. */
@@ -80,6 +90,7 @@ export class Daemon {
   private readonly remote: Remote | undefined
   private readonly notifier: Notifier
   private push: PushService | undefined
+  private embed: EmbedService | undefined
   private toldDeadLetter = false
 
   constructor(config: Config, logger: Logger) {
@@ -90,6 +101,7 @@ export class Daemon {
     this.supervisor = new RedisSupervisor(config, logger)
     this.remote = openConfiguredRemote(config)
     this.notifier = new Notifier(config, logger)
+    this.spool = new Spool(config.dataDir, config.spoolMaxBytes)
     this.queuePause = new QueuePause(logger)
     const gaveUp = Promise.withResolvers<number>()
     this.gaveUp = gaveUp.promise
@@ -106,6 +118,9 @@ export class Daemon {
       this.lockPart(),
       this.storePart(),
       this.controlPart(),
+      this.httpPart(),
+      // Before Redis: what it takes in goes into the spool.
+      legacyFilesPart(this.config, this.logger, this.spool, () => this.store),
       {
         name: 'private redis',
         start: (signal) => this.supervisor.start(signal),
@@ -115,6 +130,7 @@ export class Daemon {
       this.workerPart(),
       this.storeHealthPart(),
       this.pushPart(),
+      this.embedPart(),
       this.watchdogPart(),
     ])
     if (this.lifecycle.isStopping) return
@@ -176,6 +192,20 @@ export class Daemon {
     return { name: 'control socket', start: () => server.start(), stop: () => server.stop() }
   }
 
+  private httpPart(): Part {
+    return httpPart(this.config, this.logger, {
+      enqueue: (data) => this.enqueue({ job: 'MEMORY_SYNC', data }),
+      store: () => this.openedStore(),
+      status: () => this.status(),
+      isStalled: () => this.watchdog?.stalled ?? false,
+    })
+  }
+
+  private openedStore(): Store {
+    if (this.store) return this.store
+    throw new MemsyncError('MEMSYNC_STORE_UNAVAILABLE', 'the daemon is starting')
+  }
+
   private connectionPart(): Part {
     return {
       name: 'connection',
@@ -212,7 +242,12 @@ export class Daemon {
         // Only now: BullMQ takes a first connect that fails for the last word.
         this.producer = {
           redis: producerRedis,
-          queues: { sync: open(SYNC_QUEUE), push: open(PUSH_QUEUE), deadLetters: open(DEAD_LETTER_QUEUE) },
+          queues: {
+            sync: open(SYNC_QUEUE),
+            push: open(PUSH_QUEUE),
+            embed: open(EMBED_QUEUE),
+            deadLetters: open(DEAD_LETTER_QUEUE),
+          },
         }
       },
       stop: async () => {
@@ -244,20 +279,50 @@ export class Daemon {
             this.lastSuccessMs = Date.now()
             this.storeHealth?.reportSuccess()
           },
-          onRedisChange: (condition) => this.push?.setRedisUsable(condition.state === 'up'),
+          onRedisChange: ({ state }) => {
+            this.push?.setRedisUsable(state === 'up')
+            this.embed?.setRedisUsable(state === 'up')
+            void this.spoolService?.look()
+          },
           onDeadLetter: (entry) => this.tellFirstDeadLetter(entry),
-          onApplied: (names) => this.push?.markApplied(names, this.worker?.epochs.life),
+          onApplied: (names) => {
+            this.push?.markApplied(names, this.worker?.epochs.life)
+            this.embed?.markApplied(names, this.worker?.epochs.life)
+          },
         })
-        await this.worker.start({ signal })
+        this.spoolService = this.openSpool(this.worker)
+        try {
+          // Before the lane opens: what waits there was accepted before what the lane will take next.
+          await this.spoolService.start(signal)
+          await this.worker.start({ signal })
+        } catch (error) {
+          await this.spoolService.stop()
+          throw error
+        }
       },
       stop: () => this.drain(),
     }
   }
 
+  private openSpool(worker: SyncWorker): SpoolService {
+    return new SpoolService({
+      spool: this.spool,
+      queue: () => this.producer?.queues.sync,
+      currentEpoch: async () => (await worker.epochs.check()).life.epoch,
+      isRedisUp: () => this.redisCondition.state === 'up',
+      logger: this.logger,
+    })
+  }
+
   /** Every lane at once, as they share one deadline. */
   private drain(): Promise<void> {
     this.draining ??= (async () => {
-      await Promise.all([this.push?.stop(), this.worker?.stop(this.config.drainTimeoutMs)])
+      await this.spoolService?.stop()
+      await Promise.all([
+        this.push?.stop(),
+        this.embed?.stop(),
+        this.worker?.stop(this.config.drainTimeoutMs),
+      ])
     })()
     return this.draining
   }
@@ -295,6 +360,27 @@ export class Daemon {
           onStalled: () => this.giveUp(STALLED_EXIT_CODE),
         })
         await this.push.start()
+      },
+      stop: () => this.drain(),
+    }
+  }
+
+  private embedPart(): Part {
+    return {
+      name: 'embed lane',
+      start: async () => {
+        const { store, config, logger, notifier, worker } = this
+        if (!store || !worker) return
+        this.embed = new EmbedService({
+          config,
+          store,
+          connect: () => connectRedis(this.endpoint, 'worker'),
+          logger,
+          notifier,
+          onDeadLetter: (entry) => this.tellFirstDeadLetter(entry),
+          onWorkerError: worker.redisHealth.report,
+        })
+        await this.embed.start()
       },
       stop: () => this.drain(),
     }
@@ -364,27 +450,27 @@ export class Daemon {
       case 'sweep-push':
         this.push?.worker.requestSweep()
         return {}
+      case 'sweep-embed':
+        await this.embed?.sweep()
+        return {}
       default:
-        throw new MemsyncError('MEMSYNC_BAD_USAGE', 'op: must be status, enqueue or sweep-push')
+        throw new MemsyncError('MEMSYNC_BAD_USAGE', 'op: must be status, enqueue, sweep-push or sweep-embed')
     }
   }
 
   private async enqueue(request: Record<string, unknown>): Promise<{ jobId: string }> {
-    const { job, data, options = {} } = request
-    if (typeof job !== 'string' || !isJobName(job)) {
-      throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', 'job: there is no job of this name')
-    }
-    if (typeof options !== 'object' || options === null) {
-      throw new MemsyncError('MEMSYNC_BAD_USAGE', 'options: must be an object')
-    }
+    const { job, data, options, acceptedAtMs } = parseEnqueueRequest(request)
     if (!this.producer || this.redisCondition.state !== 'up') throw conditionError(this.redisCondition)
+    // What is in the spool was accepted before this.
+    await this.spoolService?.emptied()
+    refuseLate(acceptedAtMs, Date.now())
     const { sync } = this.producer.queues
-    return enqueueJob(sync, job, data as never, options as EnqueueOptions, this.config.maxValueBytes)
+    return enqueueJob(sync, job, data, options, this.config.maxValueBytes, { acceptedAtMs })
   }
 
   private async status(): Promise<Status> {
-    const { store, producer, worker } = this
-    if (!store) throw new MemsyncError('MEMSYNC_STORE_UNAVAILABLE', 'the daemon is starting')
+    const { producer, worker } = this
+    const store = this.openedStore()
     const figures = await this.figures(producer, worker)
     const { state, reason, sinceMs } = this.redisCondition
     return composeStatus({
@@ -407,7 +493,10 @@ export class Daemon {
       syncGate: this.syncGate,
       pushGate: this.remote ? (this.push?.gate ?? 'unknown') : 'off',
       remote: this.push?.remoteStatus ?? unseenRemote(this.config),
+      embedGate: this.embed?.gate ?? 'unknown',
+      embedding: (await this.embed?.figures()) ?? noEmbedding(this.config),
       store,
+      spool: await readSpoolDepth(this.spool),
       storeState: this.storeHealth?.storeState ?? { state: 'up', reason: null },
     })
   }

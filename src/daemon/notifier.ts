@@ -18,6 +18,9 @@ export type Notice =
   | { event: 'remote-down'; reason: string; downForMs: number }
   | { event: 'remote-back'; downForMs: number; waiting: number | null }
   | { event: 'credentials-refused'; reason: string }
+  | { event: 'embedder-down'; reason: string; downForMs: number }
+  | { event: 'embedder-back'; downForMs: number; waiting: number | null }
+  | { event: 'embedder-refused'; reason: string }
   | { event: 'first-dead-letter'; lane: string; code: string; deadLetter: string }
   | { event: 'lane-stalled'; lane: string; reason: string }
 

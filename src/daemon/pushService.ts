@@ -1,26 +1,31 @@
 /**
- * The push lane as a part of the daemon: the remote, its health, its gate and the worker behind it.
+ * The push lane as a part of the daemon: the remote, its gate and the worker behind it.
  *
- * The lane waits out an outage of any length: while the gate is shut nothing is fetched, and what was in flight
- * went back unpenalised. Health is probed without Redis, so that it is known while Redis is away.
+ * While the gate is shut nothing is fetched, and what was in flight went back unpenalised. Health is probed without
+ * Redis, so that it is known while Redis is away.
  */
 import type { Redis } from 'ioredis'
 import type { Config } from '../config.ts'
-import type { Transition } from '../health/gate.ts'
-import { Monitor } from '../health/monitor.ts'
+import { MemsyncError, toMemsyncError } from '../errors.ts'
+import { memoryPush, type PushContext, type PushOutcome } from '../handlers/memoryPush.ts'
 import type { MemoryName, Store } from '../infrastructure/memory/port.ts'
 import { probeTimeoutMs, remoteIdentity } from '../infrastructure/remote/configured.ts'
 import type { Remote } from '../infrastructure/remote/port.ts'
 import type { Logger } from '../logger.ts'
+import { CallSlots } from '../queue/callSlots.ts'
 import type { DeadLetter } from '../queue/deadLetters.ts'
 import type { Life } from '../queue/epoch.ts'
-import { PushWorker } from '../queue/pushWorker.ts'
+import { FailureBreadth } from '../queue/failureBreadth.ts'
+import { type PointerContext, PointerWorker } from '../queue/pointerWorker.ts'
+import { LaneGate } from './laneGate.ts'
 import type { Notifier } from './notifier.ts'
 import type { GateState, Status } from './status.ts'
 import { ProgressWatchdog } from './watchdog.ts'
 
 /** Of one job, one after the other: update, look up, remove a copy, create, and a probe to judge a failure. */
 const MAX_CALLS_PER_JOB = 5
+/** While one job is fetched or its receipt is written, another's call is under way. */
+const JOBS_PER_CALL = 2
 
 export interface PushServiceOptions {
   config: Config
@@ -37,44 +42,51 @@ export interface PushServiceOptions {
 }
 
 export class PushService {
-  readonly worker: PushWorker
+  readonly worker: PointerWorker
   private readonly options: PushServiceOptions
-  private readonly monitor: Monitor
+  private readonly laneGate: LaneGate
   private readonly watchdog: ProgressWatchdog
-  private gateConcurrency = 0
-  private timesShut = 0
+  private readonly breadth = new FailureBreadth()
+  private readonly slots: CallSlots
   private redisUsable = true
-  private longDown: NodeJS.Timeout | undefined
-  private toldDown = false
+  private toldSuperseded = false
   private lifeToken: string | undefined
 
   constructor(options: PushServiceOptions) {
-    const { config, remote } = options
+    const { config, remote, store, logger, notifier } = options
     this.options = options
-    this.worker = new PushWorker({
+    this.slots = new CallSlots(config.pushConcurrency)
+    this.worker = new PointerWorker({
+      lane: 'push',
       config,
+      concurrency: config.pushConcurrency,
+      run: (name, context) => this.push(name, context),
       redis: options.redis,
-      store: options.store,
-      remote,
-      logger: options.logger,
-      timesShut: () => this.timesShut,
-      onDependencyFailure: (error) => this.monitor.reportFailure(error),
-      onSuccess: () => this.monitor.reportSuccess(),
+      store,
+      logger,
+      onDependencyFailure: (error) => this.laneGate.reportFailure(error),
+      onSuccess: () => this.laneGate.reportSuccess(),
       onDeadLetter: options.onDeadLetter,
       onWorkerError: options.onWorkerError,
     })
-    this.monitor = new Monitor({
+    this.laneGate = new LaneGate({
+      config,
       probe: (signal) => remote.probe(signal),
-      concurrency: config.pushConcurrency,
-      intervalMs: config.healthIntervalMs,
       probeTimeoutMs: probeTimeoutMs(config),
-      failedProbesToShut: config.healthFailures,
-      onChange: (concurrency) => {
-        this.gateConcurrency = concurrency
-        if (concurrency === 0) this.timesShut++
-        this.applyConcurrency()
+      concurrency: config.pushConcurrency,
+      jobsPerCall: JOBS_PER_CALL,
+      lane: this.worker.lane,
+      logger,
+      notifier,
+      words: {
+        subject: 'the remote',
+        refused: 'the remote refuses our credentials',
+        noticeOf: (change, { reason, downForMs, waiting }) => {
+          if (change === 'refused') return { event: 'credentials-refused', reason }
+          if (change === 'down') return { event: 'remote-down', reason, downForMs }
+          return { event: 'remote-back', downForMs, waiting }
+        },
       },
-      onTransition: (transition) => void this.tell(transition),
     })
     this.watchdog = this.createWatchdog()
   }
@@ -85,11 +97,11 @@ export class PushService {
   }
 
   get gate(): GateState {
-    return this.monitor.status.position
+    return this.laneGate.status.position
   }
 
   get remoteStatus(): Status['remote'] {
-    const { health, sinceMs, reason, latencyMs } = this.monitor.status
+    const { health, sinceMs, reason, latencyMs } = this.laneGate.status
     return {
       state: health,
       endpoint: remoteIdentity(this.options.config),
@@ -104,14 +116,13 @@ export class PushService {
     if (await store.adoptRemote(remoteIdentity(config))) {
       logger.info({ kind: config.remoteKind }, 'a new remote: every memory will be pushed to it')
     }
+    this.laneGate.start()
     this.worker.start()
-    this.monitor.start()
     this.watchdog.start()
   }
 
   async stop(): Promise<void> {
-    clearTimeout(this.longDown)
-    this.monitor.stop()
+    this.laneGate.stop()
     this.watchdog.stop()
     await this.worker.stop(this.options.config.drainTimeoutMs)
     this.options.remote.close()
@@ -128,8 +139,42 @@ export class PushService {
   /** Redis refusing writes overrules the gate. */
   setRedisUsable(usable: boolean): void {
     this.redisUsable = usable
-    this.applyConcurrency()
+    this.laneGate.setRedisUsable(usable)
     if (usable) this.worker.requestSweep()
+  }
+
+  private async push(name: MemoryName, context: PointerContext): Promise<PushOutcome> {
+    const { store } = this.options
+    const timesShut = this.laneGate.timesShut
+    const wasAway = () => this.laneGate.timesShut !== timesShut
+    let result: PushOutcome
+    try {
+      result = await memoryPush(name, { ...context, store, remote: this.pacedRemote(wasAway), wasAway })
+    } catch (thrown) {
+      throw this.breadth.weigh(name, toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED'))
+    }
+    // Where there was no call, the remote said nothing.
+    if (result.requestId !== undefined) this.breadth.succeeded(name)
+    if (result.outcome === 'superseded') this.tellSuperseded()
+    return result
+  }
+
+  /** The remote, at no more calls at once than are allowed. */
+  private pacedRemote(wasAway: () => boolean): PushContext['remote'] {
+    const { remote } = this.options
+    const run = <T>(call: () => Promise<T>) =>
+      this.slots.run(() => {
+        if (!wasAway()) return call()
+        throw new MemsyncError(
+          'MEMSYNC_REMOTE_UNAVAILABLE',
+          "the remote went away before it was this push's turn",
+        )
+      })
+    return {
+      probe: (signal) => remote.probe(signal),
+      push: (memory, options) => run(() => remote.push(memory, options)),
+      remove: (target, options) => run(() => remote.remove(target, options)),
+    }
   }
 
   /** A job that waits for the remote is no stall: each of its calls has a deadline, and their sum is waited for. */
@@ -159,51 +204,12 @@ export class PushService {
     })
   }
 
-  private applyConcurrency(): void {
-    this.worker.setConcurrency(this.redisUsable ? this.gateConcurrency : 0)
-  }
-
-  /** One log line per change, and the operator, for whom a short outage is none. */
-  private async tell({ from, to, reason, downForMs }: Transition): Promise<void> {
-    const { config, logger, notifier } = this.options
-    clearTimeout(this.longDown)
-    switch (to) {
-      case 'up':
-        if (from === 'unknown') return
-        logger.info({ downForMs: Math.round(downForMs ?? 0) }, 'the remote is back')
-        if (this.toldDown) {
-          notifier.tell({
-            event: 'remote-back',
-            downForMs: Math.round(downForMs ?? 0),
-            waiting: await this.waiting(),
-          })
-        }
-        this.toldDown = false
-        return
-      case 'credentials':
-        logger.error({ reason }, 'the remote refuses our credentials')
-        notifier.tell({ event: 'credentials-refused', reason: reason ?? '' })
-        this.toldDown = true
-        return
-      case 'down':
-        logger.warn({ reason }, 'the remote is away')
-        this.longDown = setTimeout(() => {
-          this.toldDown = true
-          notifier.tell({ event: 'remote-down', reason: reason ?? '', downForMs: config.notifyAfterMs })
-        }, config.notifyAfterMs)
-        return
-      case 'unknown':
-        return
-    }
-  }
-
-  private async waiting(): Promise<number | null> {
-    try {
-      const counts = await this.worker.lane.queue.getJobCounts('waiting', 'delayed')
-      return (counts.waiting ?? 0) + (counts.delayed ?? 0)
-    } catch {
-      // Redis is away too: the number is not known, and that is what is told.
-      return null
-    }
+  /** Once: where a data folder was lost, it is true of every memory that the remote held before. */
+  private tellSuperseded(): void {
+    if (this.toldSuperseded) return
+    this.toldSuperseded = true
+    this.options.logger.warn(
+      'the remote holds a newer version than this machine ever wrote, and was left alone; `memsync verify` shows where',
+    )
   }
 }

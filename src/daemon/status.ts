@@ -6,7 +6,9 @@ import type { Queue } from 'bullmq'
 import type { Config } from '../config.ts'
 import type { Store } from '../infrastructure/memory/port.ts'
 import { remoteIdentity } from '../infrastructure/remote/configured.ts'
+import type { SpoolDepth } from '../producers/spoolFile.ts'
 import { DAEMON_VERSION } from '../release.ts'
+import type { EmbeddingFigures, EmbeddingStatus } from './embeddingStatus.ts'
 
 /** Whether a lane works: `off` where this release or this configuration has no such lane. */
 export type GateState = 'open' | 'shut' | 'ramping' | 'off' | 'unknown'
@@ -37,6 +39,13 @@ export interface Status {
   redis: { state: 'up' | 'down' | 'refusing'; endpoint: string; reason: string | null; since: string | null }
   lanes: { sync: LaneStatus; embed: LaneStatus; push: LaneStatus }
   deadLetters: number | null
+  /** Accepted while Redis was away and not yet in the queue; each null where the spool cannot be read. */
+  spool: {
+    records: number | null
+    bytes: number | null
+    /** How long the oldest has waited, in milliseconds; null where none waits. */
+    oldestMs: number | null
+  }
   totals: {
     /** Memories this Redis has accepted since its queue began. */
     queued: number | null
@@ -53,6 +62,7 @@ export interface Status {
     latencyMs: number | null
     reason: string | null
   }
+  embedding: EmbeddingStatus
   store: { keys: number; bytes: number; state: 'up' | 'down'; reason: string | null }
 }
 
@@ -64,6 +74,7 @@ type LaneFigures = Omit<LaneStatus, 'gate'>
 export interface QueueFigures {
   sync: LaneFigures
   push: LaneFigures
+  embed: LaneFigures
   deadLetters: number
   queued: number
 }
@@ -72,23 +83,31 @@ export interface QueueFigures {
 export interface ObservedQueues {
   sync: Queue
   push: Queue
+  embed: Queue
   deadLetters: Queue
 }
 
 /** @throws what Redis answers, or that it does not */
-export async function readQueueFigures({ sync, push, deadLetters }: ObservedQueues): Promise<QueueFigures> {
+export async function readQueueFigures({
+  sync,
+  push,
+  embed,
+  deadLetters,
+}: ObservedQueues): Promise<QueueFigures> {
   const client = await sync.getBackend().client
-  const [syncLane, pushLane, dead, lastId] = await Promise.all([
+  const [syncLane, pushLane, embedLane, dead, lastId] = await Promise.all([
     readLane(sync),
     readLane(push),
+    readLane(embed),
     deadLetters.getWaitingCount(),
     client.get(sync.toKey('id')),
   ])
   return {
     sync: syncLane.figures,
     push: pushLane.figures,
+    embed: embedLane.figures,
     // A failed job is a dead letter that the next sweep moves.
-    deadLetters: dead + syncLane.failed + pushLane.failed,
+    deadLetters: dead + syncLane.failed + pushLane.failed + embedLane.failed,
     queued: Number(lastId ?? 0),
   }
 }
@@ -119,9 +138,18 @@ export interface StatusSources {
   syncGate: GateState
   /** `off` where no remote is configured. */
   pushGate: GateState
+  /** `off` where nothing was ever to be embedded. */
+  embedGate: GateState
+  embedding: EmbeddingFigures
   remote: Status['remote']
+  /** Undefined where it cannot be read. */
+  spool: SpoolDepth | undefined
   store: Pick<Store, 'totals'>
   storeState: { state: 'up' | 'down'; reason: string | null }
+}
+
+function laneStatus(figures: LaneFigures | undefined, gate: GateState): LaneStatus {
+  return gate === 'off' ? LANE_OFF : { ...(figures ?? UNKNOWN_COUNTS), gate }
 }
 
 export async function composeStatus(sources: StatusSources): Promise<Status> {
@@ -133,21 +161,20 @@ export async function composeStatus(sources: StatusSources): Promise<Status> {
     redis: sources.redis,
     lanes: {
       sync: { ...(figures?.sync ?? UNKNOWN_COUNTS), gate: sources.syncGate },
-      embed: LANE_OFF,
-      push:
-        sources.pushGate === 'off'
-          ? LANE_OFF
-          : { ...(figures?.push ?? UNKNOWN_COUNTS), gate: sources.pushGate },
+      embed: laneStatus(figures?.embed, sources.embedGate),
+      push: laneStatus(figures?.push, sources.pushGate),
     },
     deadLetters: figures?.deadLetters ?? null,
+    spool: sources.spool ?? { records: null, bytes: null, oldestMs: null },
     totals: {
       queued: figures?.queued ?? null,
       synced: totals.synced,
-      embedded: 0,
+      embedded: sources.embedding.embedded,
       pushed: totals.pushed,
       superseded: totals.superseded,
     },
     remote: sources.remote,
+    embedding: sources.embedding.embedding,
     store: { keys: totals.keys, bytes: totals.bytes, ...sources.storeState },
   }
 }

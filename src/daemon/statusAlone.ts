@@ -2,22 +2,31 @@
  * The status where no daemon answers: from the store, and from Redis if it runs and answers soon. It starts nothing
  * and writes nothing.
  */
+import { existsSync } from 'node:fs'
 import { Queue } from 'bullmq'
 import type { Config } from '../config.ts'
 import { toMemsyncError } from '../errors.ts'
-import { openStore } from '../infrastructure/memory/index.ts'
+import { openStore, vectorsPath } from '../infrastructure/memory/index.ts'
 import type { StoreTotals } from '../infrastructure/memory/port.ts'
-import { DEAD_LETTER_QUEUE, PUSH_QUEUE, SYNC_QUEUE } from '../jobs/index.ts'
+import { DEAD_LETTER_QUEUE, EMBED_QUEUE, PUSH_QUEUE, SYNC_QUEUE } from '../jobs/index.ts'
+import { Spool } from '../producers/spool.ts'
 import { connectRedis, describeEndpoint, redisEndpoint, waitUntilReady } from '../queue/connection.ts'
 import { withinDeadline } from '../queue/enqueue.ts'
 import { probeRedis } from '../queue/redisProcess.ts'
+import { type EmbeddingFigures, noEmbedding, readEmbeddingFigures } from './embeddingStatus.ts'
+import { readSpoolDepth } from './spoolService.ts'
 import { composeStatus, type QueueFigures, readQueueFigures, type Status, unseenRemote } from './status.ts'
 
 const REDIS_TIMEOUT_MS = 1_000
 
 /** @param running whether some daemon holds the data folder, though it does not answer */
 export async function composeStatusAlone(config: Config, running: boolean): Promise<Status> {
-  const [redis, store] = await Promise.all([lookAtRedis(config), lookAtStore(config)])
+  const [redis, store, embedding, spool] = await Promise.all([
+    lookAtRedis(config),
+    lookAtStore(config),
+    lookAtVectors(config),
+    readSpoolDepth(new Spool(config.dataDir, config.spoolMaxBytes)),
+  ])
   return composeStatus({
     daemon: {
       running,
@@ -34,6 +43,9 @@ export async function composeStatusAlone(config: Config, running: boolean): Prom
     figures: redis.figures,
     syncGate: 'unknown',
     pushGate: config.remoteKind === 'none' ? 'off' : 'unknown',
+    embedGate: embedding ? 'unknown' : 'off',
+    embedding: embedding ?? noEmbedding(config),
+    spool,
     remote: unseenRemote(config),
     store: { totals: async () => store.totals },
     storeState:
@@ -52,6 +64,25 @@ async function lookAtStore(config: Config): Promise<{ totals: StoreTotals; reaso
   } catch (thrown) {
     const { message } = toMemsyncError(thrown, 'MEMSYNC_STORE_UNAVAILABLE')
     return { totals: { keys: 0, bytes: 0, synced: 0, superseded: 0, pushed: 0 }, reason: message }
+  }
+}
+
+/** Undefined where nothing was ever embedded. */
+async function lookAtVectors(config: Config): Promise<EmbeddingFigures | undefined> {
+  if (!existsSync(vectorsPath(config))) return undefined
+  const none = noEmbedding(config)
+  try {
+    const { readVectors } = await import('../infrastructure/memory/embedding.ts')
+    const vectors = readVectors(config)
+    if (!vectors) return undefined
+    try {
+      return await readEmbeddingFigures(config, vectors, undefined)
+    } finally {
+      await vectors.close()
+    }
+  } catch (thrown) {
+    const { message } = toMemsyncError(thrown, 'MEMSYNC_STORE_UNAVAILABLE')
+    return { ...none, embedding: { ...none.embedding, reason: message } }
   }
 }
 
@@ -86,7 +117,12 @@ async function readFigures(config: Config): Promise<QueueFigures> {
       queue.on('error', () => undefined)
       return queue
     }
-    const queues = { sync: look(SYNC_QUEUE), push: look(PUSH_QUEUE), deadLetters: look(DEAD_LETTER_QUEUE) }
+    const queues = {
+      sync: look(SYNC_QUEUE),
+      push: look(PUSH_QUEUE),
+      embed: look(EMBED_QUEUE),
+      deadLetters: look(DEAD_LETTER_QUEUE),
+    }
     return await withinDeadline(readQueueFigures(queues), REDIS_TIMEOUT_MS)
   } finally {
     redis.disconnect()

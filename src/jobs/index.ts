@@ -11,10 +11,13 @@ export { DEFAULT_NAMESPACE, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES }
 
 export const SYNC_QUEUE = 'memory-sync'
 export const PUSH_QUEUE = 'memory-push'
+export const EMBED_QUEUE = 'memory-embed'
 export const DEAD_LETTER_QUEUE = 'memory-dead-letter'
 
 /** The job of the push lane: a pointer, whose handler reads the newest value when it runs. */
 export const PUSH_JOB = 'MEMORY_PUSH'
+/** The same for the embed lane. */
+export const EMBED_JOB = 'MEMORY_EMBED'
 
 export const MAX_METADATA_BYTES = 16_384
 export const DEFAULT_MAX_VALUE_BYTES = 1024 * 1024

@@ -14,7 +14,7 @@ import { type Job, Queue, type QueueOptions } from 'bullmq'
 import type { Redis } from 'ioredis'
 import { ERROR_CODES, type ErrorClass, type ErrorCode, MemsyncError } from '../errors.ts'
 import type { MemoryName } from '../infrastructure/memory/port.ts'
-import { DEAD_LETTER_QUEUE, PUSH_QUEUE } from '../jobs/index.ts'
+import { DEAD_LETTER_QUEUE, EMBED_QUEUE, PUSH_QUEUE } from '../jobs/index.ts'
 import { formatVersion } from '../jobs/version.ts'
 import { DAEMON_VERSION } from '../release.ts'
 import { type Life, redriveJobId, redrivesOf, versionOf } from './epoch.ts'
@@ -23,6 +23,7 @@ import { pointerOptions } from './pointer.ts'
 
 const PAGE_SIZE = 100
 const MAX_STACK_LENGTH = 4_000
+const POINTER_QUEUES: readonly string[] = [PUSH_QUEUE, EMBED_QUEUE]
 
 /** A dead letter as it is kept: the job verbatim, and why it is here. */
 export interface DeadLetter {
@@ -109,7 +110,7 @@ export class DeadLetters {
   private readonly queue: Queue
   private readonly options: QueueOptions
   private readonly onError: (error: Error) => void
-  private pushQueue: Queue | undefined
+  private readonly pointerQueues = new Map<string, Queue>()
 
   /** @param source the lane's queue, whose failed set is collected and which redriven jobs go back to */
   constructor(source: Queue, redis: Redis, queuePrefix: string, onError: (error: Error) => void) {
@@ -167,7 +168,9 @@ export class DeadLetters {
   async redrive(id: string): Promise<string> {
     const entryJob = await this.entryJob(id)
     const entry = entryJob.data as DeadLetter
-    const jobId = await (entry.sourceQueue === PUSH_QUEUE ? this.putPointer(entry) : this.putVersioned(entry))
+    const jobId = await (POINTER_QUEUES.includes(entry.sourceQueue)
+      ? this.putPointer(entry)
+      : this.putVersioned(entry))
     await entryJob.remove()
     return jobId
   }
@@ -179,7 +182,7 @@ export class DeadLetters {
 
   async close(): Promise<void> {
     await this.queue.close()
-    await this.pushQueue?.close()
+    for (const queue of this.pointerQueues.values()) await queue.close()
   }
 
   private async entryJob(id: string): Promise<Job> {
@@ -206,8 +209,10 @@ export class DeadLetters {
 
   /** A pointer carries no value: put back, it stands for the newest version there is. */
   private async putPointer(entry: DeadLetter): Promise<string> {
-    this.pushQueue ??= openQueue(PUSH_QUEUE, this.options, this.onError)
-    const job = await this.pushQueue.add(entry.name, entry.data, pointerOptions(entry.data as MemoryName))
+    const { sourceQueue } = entry
+    const queue = this.pointerQueues.get(sourceQueue) ?? openQueue(sourceQueue, this.options, this.onError)
+    this.pointerQueues.set(sourceQueue, queue)
+    const job = await queue.add(entry.name, entry.data, pointerOptions(entry.data as MemoryName))
     return String(job.id)
   }
 

@@ -6,7 +6,7 @@
 import { ERROR_CODES, type ErrorClass, type ErrorCode, MemsyncError } from '../errors.ts'
 
 /** Where in the lane it failed. */
-export type Stage = 'validate' | 'persist' | 'push'
+export type Stage = 'validate' | 'persist' | 'push' | 'embed'
 
 /** What the job's progress field holds once it failed. */
 export interface FailureNote {

@@ -107,7 +107,8 @@ export class TypedWorkerQueue {
   }
 
   /**
-   * Hands the job over and waits until all it asked for is done, by this process or the daemon.
+   * Hands the job over and waits until it is persisted, by this process or the daemon. An embedding is not waited for:
+   * it may wait for a key, a budget or an outage for days.
    * @throws what the handler threw, or what refused the payload, as a MemsyncError
    */
   async dispatch<N extends JobName>(
@@ -123,11 +124,11 @@ export class TypedWorkerQueue {
     const result = await results.of(async () => {
       const { queuePrefix, maxValueBytes } = this.config
       const { producer, dispatchQueue } = connection
-      const ownId =
+      const jobId =
         running && this.isOwn
           ? await withinDeadline(ownJobId(producer, queuePrefix, running.worker.epochs))
           : undefined
-      return (await enqueueJob(dispatchQueue, job, payload, options, maxValueBytes, ownId)).jobId
+      return (await enqueueJob(dispatchQueue, job, payload, options, maxValueBytes, { jobId })).jobId
     })
     return result as JobTypes[N]['result']
   }

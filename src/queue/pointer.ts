@@ -8,7 +8,7 @@ import type { MemoryName } from '../infrastructure/memory/port.ts'
 export function parsePointer(data: unknown): MemoryName {
   const { namespace, key } = (data ?? {}) as Partial<Record<keyof MemoryName, unknown>>
   if (typeof namespace !== 'string' || typeof key !== 'string') {
-    throw new MemsyncError('MEMSYNC_INVALID_MEMORY', 'a push job needs a namespace and a key')
+    throw new MemsyncError('MEMSYNC_INVALID_MEMORY', 'a pointer needs a namespace and a key')
   }
   return { namespace, key }
 }

@@ -15,7 +15,7 @@ export function describeReceipts(use: StoreInUse): void {
     ...{ key, namespace: 'default', receipt: receipt(version, more) },
   })
   const named = (...keys: string[]): MemoryName[] => keys.map((key) => ({ namespace: 'default', key }))
-  const unpushed = async () => (await use.store.unpushed({ limit: 100 })).names
+  const unpushed = async () => (await use.store.behind('push', { limit: 100 })).names
 
   describe('receipts', () => {
     it('are kept per lane, the newest version only', async () => {
@@ -102,7 +102,7 @@ export function describeReceipts(use: StoreInUse): void {
         const seen: MemoryName[] = []
         let after: MemoryName | undefined
         do {
-          const page = await use.store.unpushed({ limit, ...(after ? { after } : {}) })
+          const page = await use.store.behind('push', { limit, ...(after ? { after } : {}) })
           expect(page.names.length).toBeLessThanOrEqual(limit)
           seen.push(...page.names)
           after = page.next

@@ -208,7 +208,9 @@ describe('the push lane', () => {
     await machine.write([['k', 1]])
     await machine.pushed()
     expect(await machine.store.adoptRemote('http https://elsewhere.example')).toBe(true)
-    expect((await machine.store.unpushed({ limit: 10 })).names).toEqual([{ namespace: 'default', key: 'k' }])
+    expect((await machine.store.behind('push', { limit: 10 })).names).toEqual([
+      { namespace: 'default', key: 'k' },
+    ])
   })
 
   it('a stray deduplication key does not silence a memory', async () => {

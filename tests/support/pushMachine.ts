@@ -62,7 +62,7 @@ export async function startPushMachine(
         'every memory is pushed',
         async () => {
           const counts = await service.worker.lane.queue.getJobCounts('waiting', 'delayed', 'active')
-          const left = await store.unpushed({ limit: 1 })
+          const left = await store.behind('push', { limit: 1 })
           return Object.values(counts).every((count) => count === 0) && left.names.length === 0
         },
         { timeoutMs },

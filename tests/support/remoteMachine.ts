@@ -77,7 +77,7 @@ export async function startRemoteMachine(options: {
     async pushed(timeoutMs = 20_000) {
       await waitFor(
         'all is pushed',
-        async () => (await store.unpushed({ limit: 1 })).names.length === 0 && (await isEmpty(push)),
+        async () => (await store.behind('push', { limit: 1 })).names.length === 0 && (await isEmpty(push)),
         { timeoutMs },
       )
     },

@@ -6,13 +6,7 @@ import {
   MAX_RETRY_AFTER_MS,
   parseRetryAfter,
 } from '../../src/infrastructure/remote/classify.ts'
-import {
-  canonicalJson,
-  contentOf,
-  contentOfText,
-  sha256,
-  valueJsonOf,
-} from '../../src/infrastructure/remote/content.ts'
+import { contentOf, contentOfText, sha256, valueJsonOf } from '../../src/infrastructure/remote/content.ts'
 import {
   byNewest,
   escapeName,
@@ -22,6 +16,7 @@ import {
   stampOf,
   unescapeName,
 } from '../../src/infrastructure/remote/stamp.ts'
+import { canonicalJson } from '../../src/jobs/canonicalJson.ts'
 import type { JsonValue } from '../../src/jobs/jsonValue.ts'
 
 const name = fc.string({ unit: 'binary', minLength: 1 })

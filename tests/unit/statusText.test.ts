@@ -21,9 +21,28 @@ const healthy: Status = {
     push: off,
   },
   deadLetters: 0,
+  spool: { records: 0, bytes: 0, oldestMs: null },
   totals: { queued: 15_000, synced: 13_697, embedded: 0, pushed: 0, superseded: 12 },
   remote: { state: 'none', endpoint: null, since: null, latencyMs: null, reason: null },
+  embedding: {
+    model: 'text-embedding-3-large',
+    tokens: 0,
+    tokensToday: 0,
+    calls: 0,
+    cacheHits: 0,
+    estimatedCost: null,
+    reason: null,
+  },
   store: { keys: 9000, bytes: 12_582_912, state: 'up', reason: null },
+}
+
+const embedding: Status['embedding'] = {
+  ...healthy.embedding,
+  tokens: 1_200_000,
+  calls: 9,
+  cacheHits: 40,
+  estimatedCost: 0.156,
+  reason: 'OPENAI_API_KEY is not set',
 }
 
 const plain = (_meaning: string, text: string) => text
@@ -198,5 +217,15 @@ describe('what is wrong', () => {
     expect(problems({ deadLetters: 1 })).toEqual(['1 dead letter'])
     for (const { next } of findTroubles({ ...healthy, deadLetters: 2 }, NOW))
       expect(next).toBe('memsync dlq list')
+  })
+
+  it('says what embedding took, and why it waits', () => {
+    const lanes = { ...healthy.lanes, embed: { ...healthy.lanes.sync, gate: 'shut' as const } }
+    const totals = { ...healthy.totals, embedded: 4000 }
+    expect(render({ lanes, totals, embedding })).toContain(
+      'embedding     4,000 embedded with text-embedding-3-large, 1,200,000 tokens in 9 calls, about $0.16, 40 from the cache\n',
+    )
+    expect(problems({ lanes, embedding })).toEqual(['embedding waits (OPENAI_API_KEY is not set)'])
+    expect(problems({ embedding })).toEqual([])
   })
 })

@@ -13,9 +13,18 @@ import { MemsyncError } from '../../errors.ts'
 import { encodeJsonValue, type JsonValue } from '../../jobs/jsonValue.ts'
 import { DEFAULT_NAMESPACE, findTextProblem, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES } from '../../jobs/key.ts'
 import type { ListOptions, ListPage, Metadata, Store, StoredMemory, Write } from './port.ts'
+import type { MemorySearch, SearchOptions, SearchResult } from './search.ts'
 import { openSqliteStore } from './sqlite.ts'
 
+export type { FoundMemory, SearchOptions, SearchResult } from './search.ts'
+
 const STORE_FILE = 'memory.db'
+const VECTORS_FILE = 'vectors.db'
+
+/** Where the data folder's vectors are, once something was embedded. */
+export function vectorsPath({ dataDir }: Pick<Config, 'dataDir'>): string {
+  return join(dataDir, VECTORS_FILE)
+}
 
 /**
  * The store in the data folder, whose engine-neutral interface the daemon and the commands work on.
@@ -60,6 +69,12 @@ export interface KeyValueStore {
   history(key: string, options?: ReadOptions): Promise<StoredMemory[]>
   /** A page of memories by namespace and key, in the order of their UTF-8 bytes. */
   list(options?: ListOptions): Promise<ListPage>
+  /**
+   * The memories nearest in meaning, of those that are embedded.
+   * @param query a text, which makes one call to the embedding server, or a vector of its model, which makes none
+   * @throws MEMSYNC_BAD_USAGE, MEMSYNC_EMBEDDER_CREDENTIALS without a key, and the other codes of embedding
+   */
+  search(query: string | Float32Array, options?: SearchOptions): Promise<SearchResult>
   /** Ends the use of the store; idempotent. The next call opens it again. */
   close(): Promise<void>
 }
@@ -85,9 +100,10 @@ type PreparedWrite = Omit<Write, 'version' | 'acceptedAtMs'>
 
 class LazyMemoryStore implements KeyValueStore {
   readonly #options: MemoryStoreOptions
-  #settings: Required<MemoryStoreOptions> | undefined
+  #settings: Config | undefined
   #reader: Promise<Store> | undefined
   #writer: Promise<Store> | undefined
+  #search: Promise<MemorySearch> | undefined
   /** Settles when the last write asked for has, so that writes keep the order of the calls. */
   #lastWrite: Promise<unknown> = Promise.resolve()
 
@@ -96,7 +112,7 @@ class LazyMemoryStore implements KeyValueStore {
   }
 
   /** Read at first use, as a script may set its environment after it imported this. */
-  #readSettings(): Required<MemoryStoreOptions> {
+  #readSettings(): Config {
     this.#settings ??= { ...loadConfig().config, ...this.#options }
     return this.#settings
   }
@@ -191,8 +207,25 @@ class LazyMemoryStore implements KeyValueStore {
     return (await this.#openReader()).list(options)
   }
 
+  async search(query: string | Float32Array, options?: SearchOptions): Promise<SearchResult> {
+    this.#search ??= this.#openSearch()
+    // What failed once may be mended, so the next call tries again.
+    this.#search.catch(() => {
+      this.#search = undefined
+    })
+    return (await this.#search).search(query, options)
+  }
+
+  async #openSearch(): Promise<MemorySearch> {
+    // Loaded here, as most users of the store never search.
+    const { MemorySearch } = await import('./search.ts')
+    return new MemorySearch(this.#readSettings(), await this.#openReader())
+  }
+
   async close(): Promise<void> {
     await this.#lastWrite
+    await (await this.#search)?.close()
+    this.#search = undefined
     const open = [this.#reader, this.#writer]
     this.#reader = undefined
     this.#writer = undefined

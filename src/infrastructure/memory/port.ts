@@ -1,8 +1,8 @@
 /**
  * What a memory store is, whatever engine holds it. Every engine passes the same conformance suite.
  *
- * A store keeps, for each (namespace, key), the newest accepted write by `compareVersions`, the writes before
- * it (history), and the receipts of what became of it. Deletes are kept as tombstones, so that an older write
+ * A store keeps, for each (namespace, key), the newest accepted write by `compareVersions` (and by `isOvertaken`
+ * for what came through the spool), the writes before it (history), and the receipts of what became of it. Deletes are kept as tombstones, so that an older write
  * does not bring a key back.
  */
 import type { JsonValue } from '../../jobs/jsonValue.ts'
@@ -29,7 +29,8 @@ export interface Write {
  * - `applied`: it is the newest of its key
  * - `superseded`: a newer write of the same key had been applied before it
  * `repeated` is true where this very write had its outcome before (a job run again after a crash): nothing was
- * written or counted a second time, and the outcome is the first one.
+ * written or counted a second time, and the outcome is the first one. Of a write that may have been handed over
+ * before (`mayRepeat`) it is also true where the key holds or held a write of the same acceptance time and content.
  */
 export interface WriteOutcome {
   outcome: 'applied' | 'superseded'
@@ -50,10 +51,13 @@ export interface StoredMemory {
   persistedAtMs: number
 }
 
+/** The lanes that follow persisting, each with receipts of its own. */
+export type ReceiptLane = 'embed' | 'push'
+
 /** How far a memory has come: the newest version that reached each lane's end. */
 export interface Receipt {
-  /** `push-refused`: the remote refused this version for good, and a dead letter says why. */
-  lane: 'embed' | 'push' | 'push-refused'
+  /** `-refused`: this version cannot come to the lane's end, and a dead letter says why. */
+  lane: ReceiptLane | `${ReceiptLane}-refused`
   version: Version
   /** The remote's own id of the memory; absent for embeddings. */
   remoteId?: string
@@ -110,6 +114,11 @@ export interface RemoteState {
   epochOffset: number
 }
 
+export interface BehindPage {
+  names: MemoryName[]
+  next: MemoryName | undefined
+}
+
 /** Where the queue's life stands; see `queue/epoch.ts`. */
 export interface EpochRecord {
   epoch: number
@@ -150,11 +159,18 @@ export interface Store {
    */
   recordReceipts(entries: readonly { key: string; namespace: string; receipt: Receipt }[]): Promise<boolean[]>
   receipts(key: string, namespace?: string): Promise<Receipt[]>
-  /** Names of memories, tombstones included, whose newest version is neither pushed nor refused, by pages. */
-  unpushed(options: {
-    limit: number
-    after?: MemoryName
-  }): Promise<{ names: MemoryName[]; next: MemoryName | undefined }>
+  /**
+   * Names of memories whose newest version has not come to the lane's end, by pages. In the push lane these are all,
+   * tombstones included, but those refused. In the embed lane those to be embedded, and those that were and are not
+   * to be any more: deleted, or written again without `embed`.
+   */
+  behind(lane: ReceiptLane, options: { limit: number; after?: MemoryName }): Promise<BehindPage>
+  /** Those of these memories that are behind in the lane. */
+  behindAmong(lane: ReceiptLane, names: readonly MemoryName[]): Promise<MemoryName[]>
+  /** How many memories wait to be embedded. */
+  countUnembedded(namespace?: string): Promise<number>
+  /** Marks live memories as to be embedded, again where they were: their embed receipts are forgotten. */
+  requestEmbedding(names: readonly MemoryName[]): Promise<void>
   /**
    * Ties the push receipts to the remote they speak of: where it is another than before, they are forgotten.
    * True where they were.

@@ -13,11 +13,13 @@ import { MemsyncError } from '../../errors.ts'
 import { DEFAULT_NAMESPACE } from '../../jobs/key.ts'
 import type { Version } from '../../jobs/version.ts'
 import type {
+  BehindPage,
   EpochRecord,
   ListOptions,
   ListPage,
   MemoryName,
   Receipt,
+  ReceiptLane,
   RemoteState,
   Store,
   StoredMemory,
@@ -192,8 +194,20 @@ class SqliteStore implements Store {
     return this.#read([], (reader) => reader.namespaces())
   }
 
-  async unpushed(options: { limit: number; after?: MemoryName }) {
-    return this.#read({ names: [], next: undefined }, (reader) => reader.unpushed(options))
+  async behind(lane: ReceiptLane, options: { limit: number; after?: MemoryName }): Promise<BehindPage> {
+    return this.#read({ names: [], next: undefined }, (reader) => reader.behind(lane, options))
+  }
+
+  async behindAmong(lane: ReceiptLane, names: readonly MemoryName[]): Promise<MemoryName[]> {
+    return this.#read([], (reader) => reader.behindAmong(lane, names))
+  }
+
+  async countUnembedded(namespace?: string): Promise<number> {
+    return this.#read(0, (reader) => reader.countUnembedded(namespace))
+  }
+
+  async requestEmbedding(names: readonly MemoryName[]): Promise<void> {
+    this.#write((writer) => writer.requestEmbedding(names))
   }
 
   async receipts(key: string, namespace = DEFAULT_NAMESPACE): Promise<Receipt[]> {

@@ -2,12 +2,14 @@
 import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite'
 import { MemsyncError } from '../../errors.ts'
 import type {
+  BehindPage,
   EpochRecord,
   ListOptions,
   ListPage,
   MemoryName,
   Metadata,
   Receipt,
+  ReceiptLane,
   RemoteState,
   StoredMemory,
   StoreTotals,
@@ -19,6 +21,18 @@ const MAX_PAGE = 10_000
 const MAX_PAGE_CHARACTERS = 16 * 1024 * 1024
 
 const CONTENT = 'epoch, sequence, idx, embed, accepted_at_ms, persisted_at_ms, metadata, value'
+
+const IS_TO_BE_EMBEDDED = 'm.embed = 1 AND m.value IS NOT NULL'
+
+function hasReceipt(lane: ReceiptLane, compare: '>=' | '<'): string {
+  return `EXISTS (SELECT 1 FROM receipts r WHERE r.memory_id = m.id AND r.lane IN ('${lane}', '${lane}-refused')
+    AND (r.epoch, r.sequence, r.idx) ${compare} (m.epoch, m.sequence, m.idx))`
+}
+
+const IS_BEHIND: Record<ReceiptLane, string> = {
+  push: `NOT ${hasReceipt('push', '>=')}`,
+  embed: `NOT ${hasReceipt('embed', '>=')} AND (${IS_TO_BE_EMBEDDED} OR ${hasReceipt('embed', '<')})`,
+}
 
 interface MemoryRow {
   namespace: string
@@ -173,19 +187,27 @@ export class SqliteReader {
       .map((row) => toReceipt(row as unknown as ReceiptRow))
   }
 
-  unpushed(options: { limit: number; after?: MemoryName }): {
-    names: MemoryName[]
-    next: MemoryName | undefined
-  } {
+  behind(lane: ReceiptLane, options: { limit: number; after?: MemoryName }): BehindPage {
     const limit = readLimit(options.limit)
     const { namespace = '', key = '' } = options.after ?? {}
-    const sql = `SELECT namespace, key FROM memories m WHERE (namespace, key) > (?, ?) AND NOT EXISTS (
-        SELECT 1 FROM receipts r WHERE r.memory_id = m.id AND r.lane IN ('push', 'push-refused')
-          AND (r.epoch, r.sequence, r.idx) >= (m.epoch, m.sequence, m.idx))
+    const sql = `SELECT namespace, key FROM memories m WHERE (namespace, key) > (?, ?) AND ${IS_BEHIND[lane]}
       ORDER BY namespace, key LIMIT ?`
     const names = this.#prepare(sql)
       .all(namespace, key, limit)
       .map((row) => ({ ...(row as unknown as MemoryName) }))
     return { names, next: names.length === limit ? names.at(-1) : undefined }
+  }
+
+  behindAmong(lane: ReceiptLane, names: readonly MemoryName[]): MemoryName[] {
+    const find = this.#prepare(
+      `SELECT 1 FROM memories m WHERE namespace = ? AND key = ? AND ${IS_BEHIND[lane]}`,
+    )
+    return names.filter(({ namespace, key }) => find.get(namespace, key) !== undefined)
+  }
+
+  countUnembedded(namespace?: string): number {
+    const sql = `SELECT count(*) AS count FROM memories m
+      WHERE (?1 IS NULL OR namespace = ?1) AND ${IS_TO_BE_EMBEDDED} AND ${IS_BEHIND.embed}`
+    return Number(this.#prepare(sql).get(namespace ?? null)?.count)
   }
 }

@@ -5,6 +5,7 @@
  * the same text whatever the order of its names.
  */
 import { createHash } from 'node:crypto'
+import { canonicalJson } from '../../jobs/canonicalJson.ts'
 import type { JsonValue } from '../../jobs/jsonValue.ts'
 import type { Metadata } from '../memory/port.ts'
 
@@ -16,16 +17,6 @@ export interface Content {
   metadata: Metadata | undefined
   /** SHA-256, hex, of the three above: what a push receipt holds and `verify` compares. */
   contentHash: string
-}
-
-/** JSON with the names of each object sorted by UTF-16 code unit and no space, as in RFC 8785. */
-export function canonicalJson(value: JsonValue): string {
-  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`
-  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
-  const members = Object.keys(value)
-    .sort()
-    .map((name) => `${JSON.stringify(name)}:${canonicalJson(value[name] as JsonValue)}`)
-  return `{${members.join(',')}}`
 }
 
 export function sha256(text: string): string {

@@ -13,10 +13,11 @@
  * | `metadata.sync_source` | `memsyncd` |
  * | other `metadata` | a flat copy of the memory's own, to filter by, without the names Mem0 keeps for itself |
  */
+import { canonicalJson } from '../../jobs/canonicalJson.ts'
 import type { JsonValue } from '../../jobs/jsonValue.ts'
 import { compareVersions, formatVersion, parseVersion, type Version } from '../../jobs/version.ts'
 import type { Metadata } from '../memory/port.ts'
-import { type Content, canonicalJson, contentOfText, sha256 } from './content.ts'
+import { type Content, contentOfText, sha256 } from './content.ts'
 import type { MemoryId, OutgoingMemory, RemoteMemory } from './port.ts'
 
 /** Overwritten, stripped or given a meaning of their own by a Mem0 server. */

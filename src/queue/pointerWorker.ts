@@ -1,76 +1,81 @@
 /**
- * The push lane: `memory-push`, whose jobs are dirty pointers, and the sweep that makes up for pointers lost.
+ * A lane whose jobs are dirty pointers (`memory-push`, `memory-embed`), and the sweep that makes up for those lost.
  *
  * A pointer is added when a write was applied, one per key at a time: while one waits it stands for every later
- * write of the key, and one added while it runs is run right after. The store's receipts say what was pushed, so
+ * write of the key, and one added while it runs is run right after. The store's receipts say what was done, so
  * a pointer that never came to be (a crash, a Redis that lost everything) is found by comparing the two. The sweep
  * does so at the start, when Redis is back or lost its past, and now and then while the lane has nothing to do.
  */
 import { setImmediate as immediate } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
 import type { Config } from '../config.ts'
-import { MemsyncError, toMemsyncError } from '../errors.ts'
-import { memoryPush, type PushContext } from '../handlers/memoryPush.ts'
-import type { MemoryName, Store } from '../infrastructure/memory/port.ts'
-import type { Remote } from '../infrastructure/remote/port.ts'
-import { PUSH_JOB, PUSH_QUEUE } from '../jobs/index.ts'
+import { type MemsyncError, toMemsyncError } from '../errors.ts'
+import type { MemoryName, Receipt, ReceiptLane, Store } from '../infrastructure/memory/port.ts'
+import { EMBED_JOB, EMBED_QUEUE, PUSH_JOB, PUSH_QUEUE } from '../jobs/index.ts'
 import type { Logger } from '../logger.ts'
-import { CallSlots } from './callSlots.ts'
 import { DeadLetterSweep } from './deadLetterSweep.ts'
 import { type DeadLetter, DeadLetters } from './deadLetters.ts'
-import { FailureBreadth } from './failureBreadth.ts'
+import { GroupWriter } from './groupWriter.ts'
 import { Lane, type LaneJob } from './lane.ts'
 import { parsePointer, pointerOptions } from './pointer.ts'
-import { ReceiptWriter } from './receipts.ts'
 
 const MARK_BATCH = 500
-/** Jobs in flight for each call: while one is fetched or its receipt is written, another's call is under way. */
-const JOBS_PER_CALL = 2
 const SWEEP_INTERVAL_MS = 60_000
 
-export interface PushWorkerOptions {
-  config: Pick<Config, 'queuePrefix' | 'pushConcurrency'>
+const NAMES: Record<ReceiptLane, { queue: string; job: string }> = {
+  push: { queue: PUSH_QUEUE, job: PUSH_JOB },
+  embed: { queue: EMBED_QUEUE, job: EMBED_JOB },
+}
+
+/** What the work on one memory is given. */
+export interface PointerContext {
+  /** Which try of the job this is, from 1. */
+  attempt: number
+  signal: AbortSignal
+  /** Resolves once the receipt is durable. */
+  recordReceipt(name: MemoryName, receipt: Receipt): Promise<void>
+}
+
+export interface PointerWorkerOptions {
+  lane: ReceiptLane
+  config: Pick<Config, 'queuePrefix'>
+  concurrency: number
+  /** Brings the newest version of one memory to the lane's end. */
+  run: (name: MemoryName, context: PointerContext) => Promise<{ outcome: string }>
   /** A connection of the lane's own, ready. */
   redis: Redis
   store: Store
-  remote: Remote
   logger: Logger
-  /** How often the lane's gate has shut so far. */
-  timesShut: () => number
   onDependencyFailure: (error: MemsyncError) => void
   onSuccess: () => void
   onDeadLetter?: (entry: DeadLetter) => void
   onWorkerError: (error: Error) => void
 }
 
-export class PushWorker {
+export class PointerWorker {
   readonly lane: Lane
   readonly deadLetters: DeadLetters
-  private readonly options: PushWorkerOptions
-  private readonly receipts: ReceiptWriter
+  private readonly options: PointerWorkerOptions
+  private readonly receipts: GroupWriter<{ key: string; namespace: string; receipt: Receipt }, boolean>
   private readonly deadLetterSweep: DeadLetterSweep
-  private readonly breadth = new FailureBreadth()
-  private readonly slots: CallSlots
   private readonly marked = new Map<string, MemoryName>()
   private marking: Promise<void> | undefined
   private sweeping: Promise<void> | undefined
   private sweepWanted = false
   private sweepTimer: NodeJS.Timeout | undefined
-  private toldSuperseded = false
   private stopped = false
 
-  constructor(options: PushWorkerOptions) {
+  constructor(options: PointerWorkerOptions) {
     const { config, redis, logger } = options
     this.options = options
-    this.receipts = new ReceiptWriter(options.store)
-    this.slots = new CallSlots(config.pushConcurrency)
+    this.receipts = new GroupWriter((entries) => options.store.recordReceipts(entries))
     this.lane = new Lane({
-      queueName: PUSH_QUEUE,
+      queueName: NAMES[options.lane].queue,
       queuePrefix: config.queuePrefix,
       redis,
-      concurrency: 0,
+      concurrency: options.concurrency,
       process: (job, signal) => this.process(job, signal),
-      stageOf: () => 'push',
+      stageOf: () => options.lane,
       logger,
       onDependencyFailure: options.onDependencyFailure,
       onSuccess: options.onSuccess,
@@ -91,11 +96,6 @@ export class PushWorker {
     this.deadLetterSweep.start()
     this.requestSweep()
     this.sweepTimer = setInterval(() => void this.sweepIfIdle(), SWEEP_INTERVAL_MS)
-  }
-
-  /** How many calls may be under way from now on; 0, as at first, fetches nothing. */
-  setConcurrency(calls: number): void {
-    this.lane.setConcurrency(calls > 1 ? calls * JOBS_PER_CALL : calls)
   }
 
   /** See `Lane.stop`. */
@@ -138,57 +138,22 @@ export class PushWorker {
   }
 
   private async process(job: LaneJob, signal: AbortSignal): Promise<unknown> {
-    const { store, logger, timesShut } = this.options
-    const name = parsePointer(job.data)
-    const timesShutBefore = timesShut()
+    const { run, lane, logger } = this.options
     const startedAt = performance.now()
-    const wasAway = () => timesShut() !== timesShutBefore
-    const pushing = memoryPush(name, {
-      store,
-      remote: this.pacedRemote(wasAway),
+    const result = await run(parsePointer(job.data), {
       attempt: job.attempt,
-      wasAway,
       signal,
-      recordReceipt: (of, receipt) => this.receipts.record(of, receipt),
+      recordReceipt: (of, receipt) => this.record(of, receipt),
     })
-    const result = await pushing.catch((thrown: unknown) => {
-      throw this.breadth.weigh(name, toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED'))
-    })
-    // Where there was no call, the remote said nothing.
-    if (result.requestId !== undefined) this.breadth.succeeded(name)
     logger.debug(
-      { jobId: job.id, ...result, durationMs: Math.round(performance.now() - startedAt) },
-      'push finished',
+      { jobId: job.id, lane, ...result, durationMs: Math.round(performance.now() - startedAt) },
+      'memory done',
     )
-    if (result.outcome === 'superseded') this.tellSuperseded()
     return { status: 'success', outcome: result.outcome }
   }
 
-  /** The remote, at no more calls at once than are allowed. */
-  private pacedRemote(wasAway: () => boolean): PushContext['remote'] {
-    const { remote } = this.options
-    const run = <T>(call: () => Promise<T>) =>
-      this.slots.run(() => {
-        if (!wasAway()) return call()
-        throw new MemsyncError(
-          'MEMSYNC_REMOTE_UNAVAILABLE',
-          "the remote went away before it was this push's turn",
-        )
-      })
-    return {
-      probe: (signal) => remote.probe(signal),
-      push: (memory, options) => run(() => remote.push(memory, options)),
-      remove: (target, options) => run(() => remote.remove(target, options)),
-    }
-  }
-
-  /** Once: where a data folder was lost, it is true of every memory that the remote held before. */
-  private tellSuperseded(): void {
-    if (this.toldSuperseded) return
-    this.toldSuperseded = true
-    this.options.logger.warn(
-      'the remote holds a newer version than this machine ever wrote, and was left alone; `memsync verify` shows where',
-    )
+  private async record({ key, namespace }: MemoryName, receipt: Receipt): Promise<void> {
+    await this.receipts.write({ key, namespace, receipt })
   }
 
   private async flushMarks(): Promise<void> {
@@ -198,7 +163,11 @@ export class PushWorker {
       for (const { namespace, key } of names) this.marked.delete(`${namespace}\0${key}`)
       try {
         await this.lane.queue.addBulk(
-          names.map((name) => ({ name: PUSH_JOB, data: name, opts: pointerOptions(name) })),
+          names.map((name) => ({
+            name: NAMES[this.options.lane].job,
+            data: name,
+            opts: pointerOptions(name),
+          })),
         )
       } catch (error) {
         // The sweep finds them when Redis is back; that it is away is told by the health of the connection.
@@ -218,11 +187,12 @@ export class PushWorker {
   }
 
   private async sweep(): Promise<void> {
+    const { store, lane, logger } = this.options
     let found = 0
     try {
       let after: MemoryName | undefined
       do {
-        const page = await this.options.store.unpushed({ limit: MARK_BATCH, ...(after ? { after } : {}) })
+        const page = await store.behind(lane, { limit: MARK_BATCH, ...(after ? { after } : {}) })
         await Promise.all(page.names.map((name) => this.freeStrayKey(name)))
         found += page.names.length
         this.mark(page.names)
@@ -232,9 +202,9 @@ export class PushWorker {
       } while (after !== undefined && !this.stopped)
     } catch (thrown) {
       const error = toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
-      this.options.logger.debug({ code: error.code }, 'push sweep put off')
+      logger.debug({ lane, code: error.code }, 'sweep put off')
     }
-    if (found > 0) this.options.logger.info({ found }, 'memories without a push receipt were marked')
+    if (found > 0) logger.info({ lane, found }, 'memories without a receipt were marked')
   }
 
   /** An outage can leave the key that keeps pointers single without its job, which would silence the memory. */
@@ -253,8 +223,8 @@ export class PushWorker {
       const memory = typeof key === 'string' ? await this.options.store.find(key, namespace) : undefined
       if (!memory) continue
       const { version } = memory
-      await this.receipts.record(memory, {
-        lane: 'push-refused',
+      await this.record(memory, {
+        lane: `${this.options.lane}-refused`,
         version,
         contentHash: '',
         atMs: entry.deadAtMs,
