@@ -1,7 +1,9 @@
 /**
  * Logs: JSON lines with constant messages and fields; on a terminal a short text for people. Never a value, an
- * embedding or a secret.
+ * embedding or a secret. A line that cannot be written is lost, and nothing else is: work does not depend on the log.
  */
+import { writeSync } from 'node:fs'
+import { Writable } from 'node:stream'
 import { type Logger as PinoLogger, pino, stdTimeFunctions } from 'pino'
 
 export type Logger = Pick<PinoLogger, 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal'>
@@ -14,12 +16,41 @@ export async function createLogger(level: string, pretty: boolean): Promise<Pino
     timestamp: stdTimeFunctions.isoTime,
     formatters: { level: (label: string) => ({ level: label }) },
   }
-  if (!pretty) return pino(options)
+  const stdout = new StandardOutput()
+  if (!pretty) return pino(options, stdout)
   const { default: pinoPretty } = await import('pino-pretty')
   return pino(
     options,
-    pinoPretty({ colorize: true, ignore: 'pid', translateTime: 'SYS:HH:MM:ss', sync: true }),
+    pinoPretty({ colorize: true, ignore: 'pid', translateTime: 'SYS:HH:MM:ss', destination: stdout }),
   )
+}
+
+const STDOUT = 1
+/** How long a reader that lets its pipe run full can hold up a line. */
+const FULL_PIPE_MS = 1_000
+const PAUSE_MS = 5
+
+/**
+ * pino's own destination ends the process where the disk is full or the terminal gone, and does not let it end where
+ * that lasts.
+ */
+class StandardOutput extends Writable {
+  private readonly pause = new Int32Array(new SharedArrayBuffer(4))
+
+  override _write(chunk: Buffer, _encoding: string, done: () => void): void {
+    const deadline = performance.now() + FULL_PIPE_MS
+    for (let rest = chunk; rest.length > 0; ) {
+      try {
+        rest = rest.subarray(writeSync(STDOUT, rest))
+      } catch (error) {
+        const isFull = (error as NodeJS.ErrnoException).code === 'EAGAIN'
+        // There is no other place to tell it.
+        if (!isFull || performance.now() > deadline) break
+        Atomics.wait(this.pause, 0, 0, PAUSE_MS)
+      }
+    }
+    done()
+  }
 }
 
 /** For programs that use this one as a library: says nothing. */

@@ -43,10 +43,7 @@ export async function runDaemon(config: Config): Promise<never> {
   const onBug = (thrown: unknown) => {
     const error = toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
     const name = thrown instanceof Error ? thrown.name : typeof thrown
-    // A stranger's message may hold a value, and its stack begins with it; the place in the code is what matters.
-    const frames = thrown instanceof Error ? thrown.stack?.split('\n').filter(isFrame) : undefined
-    const place = frames?.slice(0, 5).join('\n')
-    logger.fatal({ code: error.code, error: name, place }, 'unexpected error: stopping')
+    logger.fatal({ code: error.code, error: name, place: placeOf(thrown) }, 'unexpected error: stopping')
     stopAsked.resolve(1)
   }
   process.on('uncaughtException', onBug)
@@ -60,8 +57,15 @@ export async function runDaemon(config: Config): Promise<never> {
   process.exit(exitCode)
 }
 
-function isFrame(line: string): boolean {
-  return /^ +at /.test(line)
+/** The place in the code. A stranger's message may hold a value, over several lines, and its stack begins with it. */
+function placeOf(thrown: unknown): string | undefined {
+  if (!(thrown instanceof Error) || !thrown.stack) return undefined
+  const { message, stack } = thrown
+  const frames = stack.slice(stack.indexOf(message) + message.length).split('\n')
+  return frames
+    .filter((line) => line.startsWith('    at '))
+    .slice(0, 5)
+    .join('\n')
 }
 
 /** Resolves only where the start failed, with the exit code. */
