@@ -133,8 +133,8 @@ export class SpoolService {
 export async function readSpoolDepth(spool: Spool): Promise<SpoolDepth | undefined> {
   try {
     return await spool.depth(Date.now())
-  } catch (thrown) {
-    toMemsyncError(thrown, 'MEMSYNC_SPOOL_UNAVAILABLE')
-    return undefined
+  } catch (error) {
+    if (error instanceof MemsyncError) return undefined
+    throw error
   }
 }
