@@ -282,7 +282,7 @@ export class Daemon {
           onRedisChange: ({ state }) => {
             this.push?.setRedisUsable(state === 'up')
             this.embed?.setRedisUsable(state === 'up')
-            void this.spoolService?.look()
+            if (state === 'up') this.spoolService?.request()
           },
           onDeadLetter: (entry) => this.tellFirstDeadLetter(entry),
           onApplied: (names) => {

@@ -1,16 +1,15 @@
 /** A program that hands memories over: whatever Redis does, each call settles soon and the program ends by itself. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
 import { Spool } from '../../src/producers/spool.ts'
 import { openBlackHole } from '../support/blackHole.ts'
 import { isolatedEnvironment } from '../support/daemon.ts'
+import { PRODUCER_PROCESS } from '../support/producerRole.ts'
 import { startTestRedis } from '../support/redis.ts'
 import { startTcpProxy } from '../support/tcpProxy.ts'
 import { tempDir } from '../support/tempDir.ts'
 
-const PROCESS = join(import.meta.dirname, '..', 'support', 'producerProcess.ts')
 const CALLS = 5
 
 const ends: (() => unknown)[] = []
@@ -23,21 +22,25 @@ interface Call {
   tookMs: number
 }
 
-/** Runs the program to its end. */
-async function runHost(
-  env: Record<string, string>,
-  onCall: (call: number) => void = () => undefined,
-  dataDir = tempDir(),
-) {
-  const child = spawn(process.execPath, [PROCESS, 'host', dataDir, String(CALLS)], {
-    env: isolatedEnvironment(dataDir, env),
-    stdio: ['ignore', 'pipe', 'inherit'],
+/**
+ * Runs the program to its end.
+ * @param afterFirst done between the first call and the others
+ */
+async function runHost(env: Record<string, string>, afterFirst?: () => void) {
+  const dataDir = tempDir()
+  const waits: Record<string, string> = afterFirst ? { WAITS_FOR_A_WORD: '1' } : {}
+  const child = spawn(process.execPath, [PRODUCER_PROCESS, 'host', dataDir, String(CALLS)], {
+    env: isolatedEnvironment(dataDir, { ...env, ...waits }),
+    stdio: ['pipe', 'pipe', 'inherit'],
   })
   ends.push(() => child.kill('SIGKILL'))
   let output = ''
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+    if (output === '' && afterFirst) {
+      afterFirst()
+      child.stdin.end('go on')
+    }
     output += chunk
-    onCall(output.split('\n').length - 1)
   })
   const [code] = await once(child, 'close')
   const endedAtMs = Date.now()
@@ -118,10 +121,9 @@ describe('a program whose Redis', () => {
   it('stops answering after the first call spools from then on', async () => {
     for (const options of [{}, { tcp: true }]) {
       const redis = await redisWith(options)
-      const host = await runHost({ REDIS_URL: redis.url }, (call) => call === 1 && redis.freeze())
-      expect(host.settled[0]).toBe('queued')
-      expect(host.settled.at(-1)).toBe('spooled')
-      expect(host.settled.filter((place) => place === 'spooled')).toHaveLength(host.held)
+      const host = await runHost({ REDIS_URL: redis.url }, () => redis.freeze())
+      expect(host.settled).toEqual(['queued', ...Array(CALLS - 1).fill('spooled')])
+      expect(host.held).toBe(CALLS - 1)
       expectHarmless(host)
     }
   })

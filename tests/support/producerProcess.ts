@@ -2,6 +2,7 @@
  * A process that hands memories over, for the tests that need one to die, to be starved of Redis, or to end by itself.
  * `node producerProcess.ts ROLE DATA_DIR [argument]`; it reports by lines on stdout. Settings come from the environment.
  */
+import { once } from 'node:events'
 import { writeSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -44,7 +45,10 @@ const roles: Record<string, () => Promise<void>> = {
     say({ written, code, held: (await spool.list()).length })
   },
 
-  /** Calls `enqueue` as often as said, one after another, and says for each how long it took and what came of it. */
+  /**
+   * Calls `enqueue` as often as said, one after another, and says for each how long it took and what came of it. Where
+   * WAITS_FOR_A_WORD is set it goes on after the first at a word on stdin.
+   */
   async host() {
     const producer = createProducer({ config: { dataDir } })
     for (let call = 0; call < Number(argument); call++) {
@@ -54,6 +58,10 @@ const roles: Record<string, () => Promise<void>> = {
         (error: { code: string }) => error.code,
       )
       say({ settled, tookMs: performance.now() - startedAt })
+      if (call === 0 && process.env.WAITS_FOR_A_WORD) {
+        await once(process.stdin, 'data')
+        process.stdin.destroy()
+      }
     }
     // Neither closed nor told to exit: what the producer holds open must not keep this process.
     say({ doneAtMs: Date.now() })
