@@ -9,12 +9,15 @@ import { join } from 'node:path'
 import { parseEnv } from 'node:util'
 import { MemsyncError } from './errors.ts'
 import {
+  eventNames,
   folder,
   integer,
   isLoopback,
   type ListenAddress,
   listenAddress,
+  loopbackAddress,
   oneOf,
+  template,
   text,
   token,
   url,
@@ -177,6 +180,30 @@ export const SETTINGS = {
     description: 'What clients of `memsync serve` present; it serves nobody without one.',
     secret: true,
   },
+  MEMSYNC_HTTP: {
+    parse: loopbackAddress,
+    example: '127.0.0.1:8377',
+    description: 'Where the HTTP interface listens: unix:PATH or 127.0.0.1:PORT. Unset: nowhere.',
+  },
+  MEMSYNC_HOOK_EVENTS: {
+    parse: eventNames,
+    default: 'UserPromptSubmit,Stop,PostCompact,SessionEnd',
+    example: 'UserPromptSubmit,Stop,PostToolUse',
+    description: 'The events of an agent that `memsync hook` stores; `all`, or `none`.',
+  },
+  MEMSYNC_HOOK_KEY: {
+    parse: template,
+    default: 'agent/{session}/{time}-{event}-{id}',
+    example: 'agent/{session}/{event}',
+    description:
+      'The key of what `memsync hook` stores; {session}, {event}, {time}, {id}, {project} are filled in.',
+  },
+  MEMSYNC_HOOK_NAMESPACE: {
+    parse: template,
+    default: 'default',
+    example: '{project}',
+    description: 'The namespace of what `memsync hook` stores, with the same placeholders.',
+  },
   MEMSYNC_LOG_LEVEL: {
     parse: oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),
     default: 'info',
@@ -225,6 +252,10 @@ export interface Config {
   notifyAfterMs: number
   serveListen: ListenAddress
   serveToken: string | undefined
+  http: ListenAddress | undefined
+  hookEvents: string[]
+  hookKey: string
+  hookNamespace: string
   logLevel: string
   workerJob: string | undefined
   workerPayload: string | undefined
@@ -342,6 +373,10 @@ export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedC
     notifyAfterMs: sure(read('MEMSYNC_NOTIFY_AFTER_MS')),
     serveListen: sure(read('MEMSYNC_SERVE_LISTEN')),
     serveToken: read('MEMSYNC_SERVE_TOKEN'),
+    http: read('MEMSYNC_HTTP'),
+    hookEvents: sure(read('MEMSYNC_HOOK_EVENTS')),
+    hookKey: sure(read('MEMSYNC_HOOK_KEY')),
+    hookNamespace: sure(read('MEMSYNC_HOOK_NAMESPACE')),
     logLevel: sure(read('MEMSYNC_LOG_LEVEL')),
     workerJob: read('WORKER_JOB'),
     workerPayload: read('WORKER_PAYLOAD'),

@@ -31,6 +31,21 @@ export const ERROR_CODES = {
     meaning: 'A command was called with arguments it does not take.',
     hint: 'Run the command with --help.',
   },
+  MEMSYNC_BAD_REQUEST: {
+    class: 'permanent',
+    meaning: 'An HTTP request has a route, method, header, query or body that is not taken.',
+    hint: 'Correct what the message names; GET /openapi.json describes every route.',
+  },
+  MEMSYNC_UNAUTHORIZED: {
+    class: 'permanent',
+    meaning: 'An HTTP request does not carry the bearer token.',
+    hint: 'Send `Authorization: Bearer ...` with the content of http-token in the data folder.',
+  },
+  MEMSYNC_FORBIDDEN: {
+    class: 'permanent',
+    meaning: 'An HTTP request names a Host or an Origin that is not this machine, as a web page would.',
+    hint: 'Ask 127.0.0.1 or localhost directly, and not from a page of another site.',
+  },
   MEMSYNC_INVALID_MEMORY: {
     class: 'permanent',
     meaning: 'A memory breaks the contract: a field is missing, unknown, or of the wrong type or size.',

@@ -2,6 +2,9 @@
 import { homedir } from 'node:os'
 import { resolve } from 'node:path'
 
+/** The shortest of the systems' limits on a unix socket's path (macOS), less the closing NUL. */
+const MAX_SOCKET_PATH_BYTES = 103
+
 export function integer(min: number, max: number) {
   return (text: string): number => {
     const value = Number(text)
@@ -50,6 +53,36 @@ export function listenAddress(text: string): ListenAddress {
 /** Whether what is sent to this host stays on the machine. */
 export function isLoopback(host: string): boolean {
   return /^(localhost|.*\.localhost|127(\.\d{1,3}){3}|\[?::1\]?)$/i.test(host)
+}
+
+/** A place where nothing but this machine can ask. */
+export function loopbackAddress(text: string): ListenAddress {
+  const address = listenAddress(text)
+  if (address.kind === 'tcp' && !isLoopback(address.host)) {
+    throw new Error('is not on this machine alone: 127.0.0.1:PORT, [::1]:PORT or unix:PATH is')
+  }
+  if (address.kind === 'socket' && Buffer.byteLength(address.path) > MAX_SOCKET_PATH_BYTES) {
+    throw new Error(`has a path longer than ${MAX_SOCKET_PATH_BYTES} bytes, which no socket can have`)
+  }
+  return address
+}
+
+/** Text with placeholders for what is known of an agent's event. */
+export function template(text: string): string {
+  const unknown = /\{(?!(?:session|event|time|id|project)\})[^}]*\}?/.exec(text)?.[0]
+  if (unknown !== undefined) {
+    throw new Error(`has ${unknown}, which is not {session}, {event}, {time}, {id} or {project}`)
+  }
+  return text
+}
+
+/** Names of an agent's events, of which `all` and `none` stand for themselves. */
+export function eventNames(text: string): string[] {
+  const names = text.split(',').map((name) => name.trim())
+  if (!names.every((name) => /^[A-Za-z]+$/.test(name))) {
+    throw new Error('is not names of events with commas between them, nor all or none')
+  }
+  return names
 }
 
 export function folder(text: string): string {

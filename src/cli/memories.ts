@@ -1,5 +1,6 @@
 /** `memsync get`, `has`, `list`, `history`: straight from the store, beside a daemon or without, and no Redis. */
 import { MemsyncError } from '../errors.ts'
+import { memoryDocument } from '../infrastructure/memory/document.ts'
 import { openStore } from '../infrastructure/memory/index.ts'
 import type { ListPage, Store, StoredMemory } from '../infrastructure/memory/port.ts'
 import { DEFAULT_NAMESPACE, findTextProblem, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES } from '../jobs/key.ts'
@@ -36,22 +37,6 @@ function checkName(key: string, { namespace = DEFAULT_NAMESPACE }: NamespaceFlag
 function notFound(key: string, namespace: string): MemsyncError {
   const where = namespace === DEFAULT_NAMESPACE ? '' : ` in the namespace ${JSON.stringify(namespace)}`
   return new MemsyncError('MEMSYNC_NOT_FOUND', `there is no memory ${JSON.stringify(key)}${where}`)
-}
-
-/** A memory as `--json` prints it; times are ISO 8601. */
-function memoryDocument(memory: StoredMemory): Record<string, unknown> {
-  const { namespace, key, value, deleted, metadata, embed, version, acceptedAtMs, persistedAtMs } = memory
-  return {
-    key,
-    namespace,
-    ...(deleted ? {} : { value }),
-    deleted,
-    ...(metadata ? { metadata } : {}),
-    embed,
-    version: formatVersion(version),
-    acceptedAt: new Date(acceptedAtMs).toISOString(),
-    persistedAt: new Date(persistedAtMs).toISOString(),
-  }
 }
 
 export async function get(context: CommandContext, key: string, flags: NamespaceFlag): Promise<number> {

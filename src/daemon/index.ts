@@ -1,7 +1,7 @@
 /**
  * The daemon: its parts, started in order and stopped in reverse.
  *
- *   lock ─ store ─ control socket ─ private Redis ─ connection ─ sync worker ─ store health ─ watchdog ─▶ ready
+ *   lock ─ store ─ control socket ─ HTTP ─ private Redis ─ connection ─ sync worker ─ store health ─ watchdog ─▶ ready
  *
  * The control socket comes before Redis, so that `memsync status` answers while the daemon waits for it. The
  * daemon does not give up on Redis: it waits for as long as it takes, tells once, and goes on when it is there.
@@ -27,6 +27,7 @@ import { SyncWorker } from '../queue/syncWorker.ts'
 import { DAEMON_VERSION } from '../release.ts'
 import { ControlServer } from './control.ts'
 import { controlSocket } from './controlClient.ts'
+import { httpPart } from './httpPart.ts'
 import { Lifecycle, type Part } from './lifecycle.ts'
 import { Notifier } from './notifier.ts'
 import { acquireProcessLock, instanceLockPath, type ProcessLock } from './processLock.ts'
@@ -96,6 +97,7 @@ export class Daemon {
       this.lockPart(),
       this.storePart(),
       this.controlPart(),
+      this.httpPart(),
       {
         name: 'private redis',
         start: (signal) => this.supervisor.start(signal),
@@ -164,6 +166,20 @@ export class Daemon {
     const handle = (request: Record<string, unknown>) => this.answer(request)
     const server = new ControlServer(controlSocket(dataDir), maxLineBytes, handle, this.logger)
     return { name: 'control socket', start: () => server.start(), stop: () => server.stop() }
+  }
+
+  private httpPart(): Part {
+    return httpPart(this.config, this.logger, {
+      enqueue: (data) => this.enqueue({ job: 'MEMORY_SYNC', data }),
+      store: () => this.openedStore(),
+      status: () => this.status(),
+      isStalled: () => this.watchdog?.stalled ?? false,
+    })
+  }
+
+  private openedStore(): Store {
+    if (this.store) return this.store
+    throw new MemsyncError('MEMSYNC_STORE_UNAVAILABLE', 'the daemon is starting')
   }
 
   private connectionPart(): Part {
@@ -368,8 +384,8 @@ export class Daemon {
   }
 
   private async status(): Promise<Status> {
-    const { store, producer, worker } = this
-    if (!store) throw new MemsyncError('MEMSYNC_STORE_UNAVAILABLE', 'the daemon is starting')
+    const { producer, worker } = this
+    const store = this.openedStore()
     const figures = await this.figures(producer, worker)
     const { state, reason, sinceMs } = this.redisCondition
     return composeStatus({
