@@ -32,6 +32,7 @@ export function describeCommands(program: Command, action: Action): void {
       .description('The dead letters: jobs that wait for a person.'),
     action,
   )
+  describeAgents(program, action)
   describeSettings(program, action)
 }
 
@@ -291,6 +292,21 @@ function describeDeadLetters(dlq: Command, action: Action): void {
   )
     .addHelpText('after', examples(['memsync dlq drop --older-than 30d --yes', 'those nobody missed']))
     .action(action(async () => (await import('./dlq.ts')).drop))
+}
+
+function describeAgents(program: Command, action: Action): void {
+  program
+    .command('mcp')
+    .summary('serve an agent as an MCP server')
+    .description(
+      'Serves an agent over the Model Context Protocol on stdin and stdout, until stdin ends: it can save, get, search, ' +
+        'list and delete memories, and look at the status.',
+    )
+    .addHelpText(
+      'after',
+      examples(['claude mcp add --scope user memsync -- memsync mcp', 'add it to Claude Code']),
+    )
+    .action(action(async () => (await import('./mcp.ts')).mcp))
 }
 
 function describeSettings(program: Command, action: Action): void {

@@ -1,4 +1,5 @@
 /** `memsync status`: a report, whatever the state of things, so its exit code is 0 also where nothing runs. */
+import type { Config } from '../config.ts'
 import { askDaemon } from '../daemon/controlClient.ts'
 import type { Status } from '../daemon/status.ts'
 import { MemsyncError } from '../errors.ts'
@@ -11,13 +12,18 @@ import { renderStatus } from './statusText.ts'
 const ANSWER_TIMEOUT_MS = 3_000
 
 export async function status(context: CommandContext): Promise<number> {
-  const found = (await askForStatus(context)) ?? (await lookForStatus(context))
+  const found = await findStatus(context.config)
   if (context.json) await printJson(found)
   else await print(renderStatus(found, Date.now(), paintStdout))
   return 0
 }
 
-async function askForStatus({ config }: CommandContext): Promise<Status | undefined> {
+/** From the daemon, or from what can be seen without one. */
+export async function findStatus(config: Config): Promise<Status> {
+  return (await askForStatus(config)) ?? (await lookForStatus(config))
+}
+
+async function askForStatus(config: Config): Promise<Status | undefined> {
   try {
     const answer = await askDaemon(config.dataDir, { op: 'status' }, ANSWER_TIMEOUT_MS)
     return answer?.status as Status | undefined
@@ -28,7 +34,7 @@ async function askForStatus({ config }: CommandContext): Promise<Status | undefi
   }
 }
 
-async function lookForStatus(context: CommandContext): Promise<Status> {
+async function lookForStatus(config: Config): Promise<Status> {
   const { composeStatusAlone } = await import('../daemon/statusAlone.ts')
-  return composeStatusAlone(context.config, await daemonRuns(context))
+  return composeStatusAlone(config, await daemonRuns({ config }))
 }

@@ -5,6 +5,7 @@
 import { askDaemon } from '../daemon/controlClient.ts'
 import { MemsyncError } from '../errors.ts'
 import type { MemoryInput } from '../jobs/index.ts'
+import { DEFAULT_NAMESPACE } from '../jobs/key.ts'
 
 /** What became of an accepted memory: it is a job in the queue, or a line in the spool. Either is on disk. */
 export type HandedOver = { accepted: 'queued'; jobId: string } | { accepted: 'spooled'; uid: string }
@@ -41,4 +42,11 @@ export function createHandOver({ dataDir, answerTimeoutMs, fallback }: HandOverO
     if (fallback) return fallback(memory)
     throw reason
   }
+}
+
+/** A receipt with the name of what it is for. */
+export type Receipt = HandedOver & { key: string; namespace: string }
+
+export function receiptOf(memory: MemoryInput, handedOver: HandedOver): Receipt {
+  return { ...handedOver, key: memory.key, namespace: memory.namespace ?? DEFAULT_NAMESPACE }
 }

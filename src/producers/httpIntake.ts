@@ -11,8 +11,8 @@ import { MAX_ESCAPED_LENGTH } from '../cli/stdin.ts'
 import { decodeUtf8, parseJsonExactly } from '../cli/textInput.ts'
 import { type ErrorCode, MemsyncError, toMemsyncError } from '../errors.ts'
 import { MAX_METADATA_BYTES, type MemoryInput, parsePayload } from '../jobs/index.ts'
-import { DEFAULT_NAMESPACE, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES } from '../jobs/key.ts'
-import type { HandedOver, HandOver } from './handOver.ts'
+import { MAX_KEY_BYTES, MAX_NAMESPACE_BYTES } from '../jobs/key.ts'
+import { type HandedOver, type HandOver, type Receipt, receiptOf } from './handOver.ts'
 import { badRequest, type ErrorBody, errorBody, statusOf } from './httpErrors.ts'
 
 /** Above this, NDJSON is the way: its answer does not grow with it. */
@@ -32,9 +32,6 @@ export interface Answer {
   body: unknown
 }
 
-/** A receipt with the name of what it is for. */
-export type Receipt = HandedOver & { key: string; namespace: string }
-
 /** The longest JSON body taken: one value of the greatest length, however it is escaped, and what stands around it. */
 export function maxBodyBytes(maxValueBytes: number): number {
   const fields = maxValueBytes + MAX_KEY_BYTES + MAX_NAMESPACE_BYTES + MAX_METADATA_BYTES
@@ -47,10 +44,6 @@ export async function takeJson(body: Readable, options: IntakeOptions): Promise<
   if (Array.isArray(data)) return takeArray(data, options)
   const memory = checked(data, options)
   return { status: 202, body: receiptOf(memory, await options.handOver(memory)) }
-}
-
-export function receiptOf(memory: MemoryInput, handedOver: HandedOver): Receipt {
-  return { ...handedOver, key: memory.key, namespace: memory.namespace ?? DEFAULT_NAMESPACE }
 }
 
 async function takeArray(items: unknown[], options: IntakeOptions): Promise<Answer> {

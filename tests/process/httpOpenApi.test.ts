@@ -30,7 +30,11 @@ let document: Document
 
 beforeAll(async () => {
   redis = await startTestRedis()
-  http = await startHttpDaemon({ REDIS_URL: redis.url, MEMSYNC_MAX_VALUE_BYTES: '1000' })
+  http = await startHttpDaemon({
+    REDIS_URL: redis.url,
+    MEMSYNC_MAX_VALUE_BYTES: '1000',
+    MEMSYNC_DRAIN_TIMEOUT_MS: '100',
+  })
   await http.daemon.logged('ready')
   document = (await http.ask('GET', '/openapi.json')).json as unknown as Document
   await http.post([

@@ -1,0 +1,14 @@
+/** `memsync mcp`: the MCP server, on the settings in force. */
+import { createHandOver } from '../producers/handOver.ts'
+import { serveMcp } from '../producers/mcp.ts'
+import { searchByWords } from '../producers/search.ts'
+import type { CommandContext } from './context.ts'
+
+/** What is left of the 50 ms goes to the fallback. */
+const ANSWER_TIMEOUT_MS = 30
+
+export async function mcp({ config }: CommandContext): Promise<number> {
+  const handOver = createHandOver({ dataDir: config.dataDir, answerTimeoutMs: ANSWER_TIMEOUT_MS })
+  await serveMcp({ config, handOver, search: searchByWords })
+  return 0
+}
