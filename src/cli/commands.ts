@@ -307,6 +307,28 @@ function describeAgents(program: Command, action: Action): void {
       examples(['claude mcp add --scope user memsync -- memsync mcp', 'add it to Claude Code']),
     )
     .action(action(async () => (await import('./mcp.ts')).mcp))
+  // Only described here: the entry runs it without this table.
+  program
+    .command('hook')
+    .summary("store an agent's hook event")
+    .description(
+      'Reads the JSON of an agent hook on stdin and stores the event. Always ends with exit code 0 within 300 ms; where ' +
+        'the agent shows its user a line (SessionStart), it says how the memory is.',
+    )
+    .option(
+      '--events <names>',
+      'which events are stored, with commas between; all or none (MEMSYNC_HOOK_EVENTS)',
+    )
+    .option('--key <template>', 'the key, with {session} {event} {time} {id} {project} (MEMSYNC_HOOK_KEY)')
+    .option('--namespace <template>', 'the namespace, likewise (MEMSYNC_HOOK_NAMESPACE)')
+    .option('--embed', 'ask for an embedding')
+    .addHelpText(
+      'after',
+      examples(
+        ['memsync hook', 'as the command of a hook in the settings of the agent'],
+        ["memsync hook --events all --namespace '{project}'", 'everything, by project'],
+      ),
+    )
 }
 
 function describeSettings(program: Command, action: Action): void {

@@ -1,0 +1,22 @@
+/** The one line that a user sees of `memsync hook`. Pure. */
+import { findTroubles } from '../cli/statusText.ts'
+import type { Status } from '../daemon/status.ts'
+import type { HookInput } from './hookEvents.ts'
+
+/**
+ * How the memory is, for the start of a session; undefined where all is well and the session is an old one that was
+ * cleared or compacted.
+ * @param status undefined where no daemon runs
+ */
+export function healthLine({ source }: HookInput, status: Status | undefined): string | undefined {
+  if (!status) return 'memsync: no daemon runs; start it with `memsync daemon`'
+  const [first, ...others] = findTroubles(status)
+  if (first) {
+    const more = others.length > 0 ? `, and ${others.length} more` : ''
+    return `memsync: ${first.problem}${more}; \`memsync status\` says more`
+  }
+  if (source === 'clear' || source === 'compact') return undefined
+  const { waiting, delayed, active } = status.lanes.sync
+  const pending = waiting === null ? '' : `, ${waiting + (delayed ?? 0) + (active ?? 0)} waiting`
+  return `memsync: ${status.store.keys.toLocaleString('en-US')} memories stored${pending}`
+}
