@@ -46,23 +46,22 @@ const SETTING_OF = {
 
 /** Does what the event asks for and ends the process. */
 export async function runHook(args: string[]): Promise<never> {
+  let input: HookInput | undefined
   const giveUp = (reason: string): never => {
     tell(reason)
+    // At most once a turn, and only where something may be lost or is set wrong.
+    if (input && isShown(input)) show(`memsync: ${reason}`)
     process.exit(0)
   }
   setTimeout(giveUp, Math.max(LEAST_TIME_MS, DEADLINE_MS - performance.now()), 'not done in time')
   process.on('uncaughtException', (error) => giveUp(`failed (${error.name})`))
-  let input: HookInput | undefined
   try {
     input = await readInput()
     show(await answer(input, args))
   } catch (thrown) {
     // A stranger's message may hold a value.
     const failed = `failed (${thrown instanceof Error ? thrown.name : typeof thrown})`
-    const reason = thrown instanceof MemsyncError ? `${thrown.message} (${thrown.code})` : failed
-    tell(reason)
-    // At most once a turn, and only where something was lost or is set wrong.
-    if (input && isShown(input)) show(`memsync: ${reason}`)
+    giveUp(thrown instanceof MemsyncError ? `${thrown.message} (${thrown.code})` : failed)
   }
   process.exit(0)
 }

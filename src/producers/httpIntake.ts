@@ -16,9 +16,9 @@ import { type HandedOver, type HandOver, type Receipt, receiptOf } from './handO
 import { badRequest, type ErrorBody, errorBody, statusOf } from './httpErrors.ts'
 
 /** Above this, NDJSON is the way: its answer does not grow with it. */
-export const MAX_ARRAY_MEMORIES = 10_000
+const MAX_ARRAY_MEMORIES = 10_000
 /** How many refused lines of NDJSON are named one by one. */
-export const MAX_NAMED_REFUSALS = 100
+const MAX_NAMED_REFUSALS = 100
 /** Enough to keep Redis busy over one connection. */
 const MAX_IN_FLIGHT = 256
 
@@ -33,7 +33,7 @@ export interface Answer {
 }
 
 /** The longest JSON body taken: one value of the greatest length, however it is escaped, and what stands around it. */
-export function maxBodyBytes(maxValueBytes: number): number {
+function maxBodyBytes(maxValueBytes: number): number {
   const fields = maxValueBytes + MAX_KEY_BYTES + MAX_NAMESPACE_BYTES + MAX_METADATA_BYTES
   return fields * MAX_ESCAPED_LENGTH + 1024
 }

@@ -7,7 +7,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { MemsyncError } from '../errors.ts'
 import type { ListPage, Store, StoredMemory } from '../infrastructure/memory/port.ts'
 
-export interface SearchRequest {
+interface SearchRequest {
   query: string
   /** Every namespace unless given. */
   namespace?: string
@@ -17,13 +17,13 @@ export interface SearchRequest {
   signal?: AbortSignal
 }
 
-export interface SearchHit {
+interface SearchHit {
   memory: StoredMemory
   /** The text around the first word found. */
   excerpt: string
 }
 
-export interface SearchResult {
+interface SearchResult {
   /** The best first: by the key (as a whole, its beginning, somewhere in it), then by the value; the newest first. */
   hits: SearchHit[]
   /** False where time was up before every memory had been looked at. */

@@ -107,10 +107,16 @@ describe.skipIf(oldNode === undefined)(suite, () => {
   it('ends a hook with 0 even so, as 2 would keep the prompt from the agent', () => {
     const folder = join(makePackage('', undefined), '..')
     mkdirSync(join(folder, 'cli'))
-    const entry = stripTypeScriptTypes(readFileSync(new URL('../../src/cli/main.ts', import.meta.url), 'utf8'))
+    const entry = stripTypeScriptTypes(
+      readFileSync(new URL('../../src/cli/main.ts', import.meta.url), 'utf8'),
+    )
     writeFileSync(join(folder, 'cli', 'main.js'), entry.replaceAll(/(\.\.?\/[\w/]+)\.ts'/g, "$1.js'"))
     const run = (...args: string[]) => runToEnd(join(folder, 'cli', 'main.js'), args, '{}')
-    expect(run('hook')).toMatchObject({ status: 0, stdout: '', stderr: expect.stringContaining('needs Node') })
+    expect(run('hook')).toMatchObject({
+      status: 0,
+      stdout: '',
+      stderr: expect.stringContaining('needs Node'),
+    })
     expect(run('--data-dir', 'x', 'hook', '--embed')).toMatchObject({ status: 0, stdout: '' })
     expect(run('status')).toMatchObject({ status: 2, stdout: '' })
   })
