@@ -12,7 +12,7 @@ import { Hono } from 'hono'
 import { type MemsyncError, toMemsyncError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { isLoopback } from '../settingFormats.ts'
-import { badRequest, errorBody, HttpRefusal, statusOf } from './httpErrors.ts'
+import { badRequest, type ErrorBody, errorBody, HttpRefusal, statusOf } from './httpErrors.ts'
 import { type HttpContext, type HttpSources, pathOf, ROUTES, reply } from './httpRoutes.ts'
 
 export interface Access {
@@ -99,18 +99,19 @@ function refuse(context: HttpContext, error: MemsyncError, logger: Logger): Resp
   if (status === 401) context.header('www-authenticate', 'Bearer')
   // What was not read of a body that is too long is not worth the wait.
   if (status === 413) context.header('connection', 'close')
-  if (status === 500) logBug(error, logger)
-  return reply(context, { status, body: errorBody(error) })
+  return reply(context, { status, body: status === 500 ? bugBody(error, logger) : errorBody(error) })
 }
 
-function logBug(error: MemsyncError, logger: Logger): void {
+/** A stranger's message may hold a value; its name and its place in the code, which go to the log, do not. */
+function bugBody(error: MemsyncError, logger: Logger): ErrorBody {
   const { cause } = error
-  // A stranger's message may hold a value; its name and its place in the code do not.
   const place = cause instanceof Error ? cause.stack?.split('\n').slice(1, 4).join('\n') : undefined
   logger.error(
     { code: error.code, error: cause instanceof Error ? cause.name : typeof cause, place },
     'an HTTP request failed',
   )
+  const message = 'an unexpected error: a bug, whose place is in the log of the daemon'
+  return { error: { ...errorBody(error).error, message } }
 }
 
 /** What is no HTTP request that the routing can look at. */
@@ -119,6 +120,6 @@ function refuseUnreadable(thrown: unknown, logger: Logger): Response {
     thrown instanceof RequestError
       ? badRequest('the Host header or the request target is malformed')
       : toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
-  if (statusOf(error) === 500) logBug(error, logger)
-  return Response.json(errorBody(error), { status: statusOf(error) })
+  const status = statusOf(error)
+  return Response.json(status === 500 ? bugBody(error, logger) : errorBody(error), { status })
 }

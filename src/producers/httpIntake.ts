@@ -177,6 +177,7 @@ class Conveyor {
   private readonly handOver: HandOver
   private inFlight = 0
   private failure: MemsyncError | undefined
+  private bug: { thrown: unknown } | undefined
   private moved = Promise.withResolvers<void>()
 
   constructor(handOver: HandOver) {
@@ -193,10 +194,13 @@ class Conveyor {
           settled(handedOver)
         },
         (thrown: unknown) => {
-          const error = toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
+          if (!(thrown instanceof MemsyncError)) {
+            this.bug ??= { thrown }
+            return
+          }
           // What the memory itself breaks is its own refusal; anything else concerns all that come after it.
-          if (error.class !== 'permanent') this.failure ??= error
-          settled(error)
+          if (thrown.class !== 'permanent') this.failure ??= thrown
+          settled(thrown)
         },
       )
       .finally(() => {
@@ -207,9 +211,10 @@ class Conveyor {
     while (this.inFlight >= MAX_IN_FLIGHT) await this.moved.promise
   }
 
-  /** Resolves once the fate of each is known, with the first failure that was not a memory's own. */
+  /** Resolves once the fate of each is known, with the first failure that was not a memory's own. @throws a bug */
   async finish(): Promise<MemsyncError | undefined> {
     while (this.inFlight > 0) await this.moved.promise
+    if (this.bug) throw this.bug.thrown
     return this.failure
   }
 }

@@ -30,7 +30,7 @@ interface SearchResult {
   complete: boolean
 }
 
-export type Search = (store: Store, request: SearchRequest) => Promise<SearchResult>
+export type Search = (store: Pick<Store, 'list'>, request: SearchRequest) => Promise<SearchResult>
 
 export const MAX_SEARCH_LIMIT = 100
 const MAX_QUERY_CHARACTERS = 1_000

@@ -1,5 +1,5 @@
 /**
- * Whatever is sent to `POST /v1/memories`: the daemon goes on, no answer is a 500, each refusal names its reason without
+ * Whatever is asked for, and whatever is sent to `POST /v1/memories`: the daemon goes on, no answer is a 500, each refusal names its reason without
  * repeating a value, and what was accepted is what the contract allows, applied once. MEMSYNC_FUZZ_BODIES says how many
  * bodies (3,000 unless set), MEMSYNC_TEST_SEED repeats a run.
  */
@@ -149,7 +149,69 @@ function expectReason(answer: HttpAnswer): void {
   expect(answer.text).not.toContain(SECRET)
 }
 
+const segment = fc.oneof(
+  {
+    weight: 3,
+    arbitrary: fc.constantFrom(
+      'v1',
+      'memories',
+      'search',
+      'status',
+      'default',
+      'a',
+      '.',
+      '..',
+      '%',
+      '%2F',
+      '%ff',
+    ),
+  },
+  fc.string({ unit: 'grapheme', maxLength: 30 }).map((text) => encodeURIComponent(text.toWellFormed())),
+  fc.stringMatching(/^[!-~]{0,20}$/),
+)
+const parameter = fc
+  .tuple(fc.constantFrom('q', 'namespace', 'prefix', 'limit', 'after', 'deleted', 'x', ''), segment)
+  .map(([name, text]) => `${name}=${text.replaceAll('#', '')}`)
+const target = fc
+  .tuple(
+    fc.constantFrom('/v1/memories', '/v1/memories/default', '/v1/search', '/v1/status', ''),
+    fc.array(segment, { maxLength: 3 }),
+    fc.array(parameter, { maxLength: 3 }),
+  )
+  .map(
+    ([base, segments, query]) =>
+      `${base}/${segments.join('/')}`.replace(/\/$/, '') + (query.length ? `?${query.join('&')}` : ''),
+  )
+const method = fc.constantFrom(
+  'GET',
+  'GET',
+  'GET',
+  'DELETE',
+  'POST',
+  'PUT',
+  'HEAD',
+  'OPTIONS',
+  'PATCH',
+  'QUERY',
+)
+
+it(`${BODIES} URLs`, { timeout: 60_000 + BODIES * 20 }, async () => {
+  const statuses = new Set<number>()
+  await fc.assert(
+    fc.asyncProperty(method, target, async (how, where) => {
+      const answer = await http.ask(how, where === '' ? '/' : where)
+      statuses.add(answer.status)
+      expect([200, 202, 400, 404, 405, 415]).toContain(answer.status)
+      if (how !== 'HEAD') expectReason(answer)
+    }),
+    { seed, numRuns: BODIES, endOnFailure: true },
+  )
+  expect([...statuses].toSorted()).toEqual(expect.arrayContaining([200, 202, 400, 404, 405]))
+  expect(http.daemon.log.filter(({ level }) => level === 'error' || level === 'fatal')).toEqual([])
+})
+
 it(`${BODIES} bodies`, { timeout: 60_000 + BODIES * 20 }, async () => {
+  const before = (await http.daemon.status()).totals.queued ?? 0
   let accepted = 0
   let refused = 0
   await fc.assert(
@@ -180,11 +242,11 @@ it(`${BODIES} bodies`, { timeout: 60_000 + BODIES * 20 }, async () => {
     'all of it is applied',
     async () => {
       const now = await http.daemon.status()
-      return now.totals.synced + now.totals.superseded === accepted && now
+      return now.totals.synced + now.totals.superseded === before + accepted && now
     },
     { timeoutMs: 30_000 },
   )
-  expect(status).toMatchObject({ deadLetters: 0, totals: { queued: accepted } })
+  expect(status).toMatchObject({ deadLetters: 0, totals: { queued: before + accepted } })
   expect(http.daemon.output()).not.toContain(SECRET)
   expect(http.daemon.log.filter(({ level }) => level === 'error' || level === 'fatal')).toEqual([])
 })
