@@ -104,7 +104,7 @@ async function lookAtHealth(input: HookInput, { dataDir }: Config): Promise<stri
   const { healthLine } = await import('./hookNotice.ts')
   try {
     const found = await askDaemon(dataDir, { op: 'status' }, STATUS_TIMEOUT_MS)
-    return healthLine(input, found?.status as Status | undefined)
+    return healthLine(input, found?.status as Status | undefined, Date.now())
   } catch (thrown) {
     if (!(thrown instanceof MemsyncError)) throw thrown
     return `memsync: ${thrown.message}; \`memsync status\` says more`

@@ -8,9 +8,13 @@ import type { HookInput } from './hookEvents.ts'
  * cleared or compacted.
  * @param status undefined where no daemon runs
  */
-export function healthLine({ source }: HookInput, status: Status | undefined): string | undefined {
+export function healthLine(
+  { source }: HookInput,
+  status: Status | undefined,
+  nowMs: number,
+): string | undefined {
   if (!status) return 'memsync: no daemon runs; start it with `memsync daemon`'
-  const [first, ...others] = findTroubles(status)
+  const [first, ...others] = findTroubles(status, nowMs)
   if (first) {
     const more = others.length > 0 ? `, and ${others.length} more` : ''
     return `memsync: ${first.problem}${more}; \`memsync status\` says more`

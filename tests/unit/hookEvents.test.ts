@@ -1,7 +1,9 @@
-/** What an agent's hook events come to. */
+/** What an agent's hook events come to, and the line that its user sees. */
 import { describe, expect, it } from 'vitest'
+import type { Status } from '../../src/daemon/status.ts'
 import { parsePayload } from '../../src/jobs/index.ts'
 import { type HookInput, type HookSettings, memoryOf } from '../../src/producers/hookEvents.ts'
+import { healthLine } from '../../src/producers/hookNotice.ts'
 
 const settings: HookSettings = {
   events: ['all'],
@@ -124,5 +126,40 @@ describe('an event', () => {
     const bytes = Buffer.byteLength(JSON.stringify(found?.value))
     expect(bytes).toBeGreaterThan(settings.maxValueBytes / 5)
     expect(parsePayload('MEMORY_SYNC', found, settings.maxValueBytes)).toBeDefined()
+  })
+})
+
+describe('the line at the start of a session', () => {
+  const off = { waiting: 0, delayed: 0, active: 0, oldestWaitingMs: null, gate: 'off' as const }
+  const NOW = Date.parse('2026-01-02T00:00:00Z')
+  const well: Status = {
+    version: '1.2.3',
+    daemon: { running: true, pid: 1, since: null, progress: { state: 'working', lastSuccess: null } },
+    redis: { state: 'up', endpoint: 'unix:/r', reason: null, since: null },
+    lanes: { sync: { ...off, waiting: 3, delayed: 1, active: 2, gate: 'open' }, embed: off, push: off },
+    deadLetters: 0,
+    totals: { queued: 1, synced: 1, embedded: 0, pushed: 0, superseded: 0 },
+    remote: { state: 'up', endpoint: null, since: null, latencyMs: null, reason: null },
+    store: { keys: 1234, bytes: 1, state: 'up', reason: null },
+  }
+  const line = (change: Partial<Status>, source = 'startup') =>
+    healthLine({ hook_event_name: 'SessionStart', source }, { ...well, ...change }, NOW)
+
+  it('says that all is well once, and what is wrong each time', () => {
+    expect(line({})).toBe('memsync: 1,234 memories stored, 6 waiting')
+    expect(line({}, 'resume')).toMatch(/stored/)
+    expect([line({}, 'clear'), line({}, 'compact')]).toEqual([undefined, undefined])
+    const away: Status['remote'] = {
+      state: 'down',
+      endpoint: null,
+      since: '2026-01-01T00:00:00Z',
+      latencyMs: null,
+      reason: 'HTTP 502',
+    }
+    expect(line({ remote: away }, 'compact')).toBe(
+      'memsync: the remote is away for 24 h; `memsync status` says more',
+    )
+    expect(line({ remote: away, deadLetters: 2 })).toMatch(/^memsync: .*, and 1 more; /)
+    expect(healthLine({ hook_event_name: 'SessionStart' }, undefined, NOW)).toMatch(/no daemon runs/)
   })
 })
