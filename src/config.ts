@@ -79,6 +79,20 @@ export const SETTINGS = {
     example: '1048576',
     description: 'The longest value taken, in bytes of JSON.',
   },
+  MEMSYNC_SPOOL_MAX_BYTES: {
+    parse: integer(4096, 1024 ** 4),
+    default: String(256 * 1024 * 1024),
+    example: '268435456',
+    description:
+      'The most the spool may take on disk, in bytes; each hand-over counts as whole blocks of 4,096. Beyond it, ' +
+      'memories are refused.',
+  },
+  MEMSYNC_LEGACY_DIR: {
+    parse: folder,
+    example: '~/.claude',
+    description:
+      "The folder of the predecessor's files (mem0_queue.json); its entries are taken in as they come.",
+  },
   MEMSYNC_HISTORY_VERSIONS: {
     parse: integer(2, 1000),
     default: '10',
@@ -235,6 +249,8 @@ export interface Config {
   queuePrefix: string
   concurrency: number
   maxValueBytes: number
+  spoolMaxBytes: number
+  legacyDir: string | undefined
   historyVersions: number
   drainTimeoutMs: number
   stallTimeoutMs: number
@@ -356,6 +372,8 @@ export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedC
     queuePrefix: sure(read('MEMSYNC_QUEUE_PREFIX')),
     concurrency: sure(read('MEMSYNC_CONCURRENCY')),
     maxValueBytes: sure(read('MEMSYNC_MAX_VALUE_BYTES')),
+    spoolMaxBytes: sure(read('MEMSYNC_SPOOL_MAX_BYTES')),
+    legacyDir: read('MEMSYNC_LEGACY_DIR'),
     historyVersions: sure(read('MEMSYNC_HISTORY_VERSIONS')),
     drainTimeoutMs: sure(read('MEMSYNC_DRAIN_TIMEOUT_MS')),
     stallTimeoutMs: sure(read('MEMSYNC_STALL_TIMEOUT_MS')),

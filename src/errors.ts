@@ -92,6 +92,16 @@ export const ERROR_CODES = {
     meaning: 'Redis answers but takes no writes (out of memory, read-only, loading, or failing to persist).',
     hint: 'Read the cause, and mend Redis: free memory or disk, or point REDIS_URL at the primary.',
   },
+  MEMSYNC_SPOOL_FULL: {
+    class: 'outage',
+    meaning: 'The spool holds as much as it may, so it takes no more; what it holds is kept.',
+    hint: 'Start the daemon, which empties it, or raise MEMSYNC_SPOOL_MAX_BYTES.',
+  },
+  MEMSYNC_SPOOL_UNAVAILABLE: {
+    class: 'outage',
+    meaning: 'The spool cannot be written or read (disk full, read-only, no permission or an I/O error).',
+    hint: 'Free space, or make the folder `spool` in MEMSYNC_DATA_DIR writable for this user.',
+  },
   MEMSYNC_REDIS_MISSING: {
     class: 'permanent',
     meaning: 'There is no redis-server or valkey-server on the PATH, and REDIS_URL is not set.',

@@ -1,5 +1,6 @@
 /**
- * The public API of memsyncd, as `import ... from 'memsyncd'`: the queue, the handlers, the store and the errors.
+ * The public API of memsyncd, as `import ... from 'memsyncd'`: the producer, the queue, the handlers, the store and the
+ * errors.
  * Nothing is opened, started or read before it is used.
  */
 export type { Config } from './config.ts'
@@ -28,6 +29,13 @@ export {
 export type { JsonValue } from './jobs/jsonValue.ts'
 export type { Version } from './jobs/version.ts'
 export type { Logger } from './logger.ts'
+export {
+  createProducer,
+  type HandedIn,
+  type HandedInMany,
+  type Producer,
+  type ProducerOptions,
+} from './producers/client.ts'
 export type { Accepted, EnqueueManyOptions, EnqueueOptions } from './queue/enqueue.ts'
 export { TypedWorkerQueue, type TypedWorkerQueueOptions } from './queue/index.ts'
 export type { Handler } from './queue/syncWorker.ts'

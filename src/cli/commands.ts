@@ -89,6 +89,23 @@ function describeWrites(program: Command, action: Action): void {
     )
     .action(action(async () => (await import('./enqueue.ts')).enqueue))
   program
+    .command('import')
+    .summary("take the predecessor's files in")
+    .description(
+      "Takes the memories of the predecessor's files in, each once however often it is run: the queue file with its failed " +
+        'list, the dead letters and the emergency lines. The files are only read.',
+    )
+    .argument('<file...>', 'mem0_queue.json, mem0_queue_dlq.json, mem0_emergency.json, or copies of them')
+    .option('--dry-run', 'only say what would be taken')
+    .addHelpText(
+      'after',
+      examples(
+        ['memsync import ~/.claude/mem0_queue.json --dry-run', 'see what is there'],
+        ['memsync import ~/.claude/mem0_queue.json ~/.claude/mem0_emergency.json', 'take it in'],
+      ),
+    )
+    .action(action(async () => (await import('./import.ts')).importFiles))
+  program
     .command('delete')
     .summary('delete a memory')
     .description('Deletes a memory, as a write of its own: an older write does not bring it back.')

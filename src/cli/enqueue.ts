@@ -66,9 +66,14 @@ async function write(context: CommandContext, memory: MemoryInput, wait: boolean
     await (context.json ? printJson({ ...result, namespace }) : print(`${end}\n`))
     return 0
   }
-  const { jobId } = await handOver(context, memory)
-  if (context.json) await printJson({ accepted: true, key, namespace, jobId })
-  else await print(`accepted ${printable(key)} as job ${jobId}\n`)
+  const receipt = await handOver(context, memory)
+  if (context.json) {
+    const spooled = 'uid' in receipt ? { spooled: true } : {}
+    await printJson({ accepted: true, key, namespace, ...spooled, ...receipt })
+  } else {
+    const place = 'uid' in receipt ? `into the spool as ${receipt.uid}` : `as job ${receipt.jobId}`
+    await print(`accepted ${printable(key)} ${place}\n`)
+  }
   return 0
 }
 

@@ -1,29 +1,57 @@
 /**
- * Handing one write to the queue, as fast as it goes: a running daemon takes it over its socket, which needs no library
- * on this side; where none answers, this process does it with a queue of its own.
+ * Handing one write over, as fast as it goes: a running daemon takes it over its socket, which needs no library on this
+ * side; where none answers, this process does it as any producer does, to a Redis that runs or to the spool.
  */
+import { existsSync } from 'node:fs'
 import { askDaemon } from '../daemon/controlClient.ts'
 import { MemsyncError } from '../errors.ts'
 import type { JobName, JobTypes, MemoryInput } from '../jobs/index.ts'
+import type { SpoolRecord } from '../producers/spoolRecord.ts'
 import type { CommandContext } from './context.ts'
 import { notice } from './output.ts'
 
-/** Longer than the daemon waits for Redis, so that its own refusal arrives. */
-const ANSWER_TIMEOUT_MS = 6_000
+/** A daemon that takes longer hangs, or its Redis does; the spool takes what it may or may not have taken. */
+const ANSWER_TIMEOUT_MS = 2_000
 
 /** Said where nothing consumes the queue. */
 export const NO_DAEMON_NOTICE = 'no daemon runs, so it waits in the queue: start one with `memsync daemon`'
 
+const NO_DAEMON_SPOOL_NOTICE =
+  'accepted into the spool; no daemon runs, so it waits there: start one with `memsync daemon`'
+const SPOOL_NOTICE =
+  'accepted into the spool; the daemon or its Redis does not answer, and takes it from there when it does'
+
+/** Where an accepted write is: in the queue as a job, or in the spool. */
+export type Receipt = { jobId: string } | { uid: string }
+
 /**
- * Resolves once the job is durable in the queue.
- * @throws what the queue refused it with
+ * Resolves once the write is durable: in the queue where a daemon or Redis takes it at once, in the spool otherwise.
+ * @throws what it was refused with
  */
-export async function handOver(context: CommandContext, memory: MemoryInput): Promise<{ jobId: string }> {
-  const { config } = context
-  const taken = await askDaemonToTake(context, { op: 'enqueue', job: 'MEMORY_SYNC', data: memory })
+export async function handOver(context: CommandContext, memory: MemoryInput): Promise<Receipt> {
+  // A Redis named on the command line is meant to take it, whatever the daemon of this folder uses.
+  if (context.sources.get('REDIS_URL')?.source === 'flag') return handToNamedRedis(context, memory)
+  const acceptedAtMs = Date.now()
+  const taken = await askDaemonToTake(context, memory, acceptedAtMs)
+  if (taken === 'maybe') return spool(context, memory, { acceptedAtMs, mayRepeat: true })
   if (taken) return taken
+  // Known without loading anything that could ask it.
+  if (await isRedisMissing(context)) return spool(context, memory, { acceptedAtMs })
+  const { createProducer } = await import('../producers/client.ts')
+  const producer = createProducer({ config: context.config })
+  try {
+    const receipt = await producer.enqueue(memory)
+    if (receipt.accepted === 'spooled') await noticeSpooled(context)
+    else if (!(await daemonRuns(context))) notice(`accepted; ${NO_DAEMON_NOTICE}`)
+    return receipt.accepted === 'spooled' ? { uid: receipt.uid } : { jobId: receipt.jobId }
+  } finally {
+    await producer.close()
+  }
+}
+
+async function handToNamedRedis(context: CommandContext, memory: MemoryInput): Promise<Receipt> {
   const { TypedWorkerQueue } = await import('../queue/index.ts')
-  const queue = new TypedWorkerQueue({ config })
+  const queue = new TypedWorkerQueue({ config: context.config })
   try {
     const accepted = await queue.enqueue(memory)
     if (!(await daemonRuns(context))) notice(`accepted; ${NO_DAEMON_NOTICE}`)
@@ -33,20 +61,43 @@ export async function handOver(context: CommandContext, memory: MemoryInput): Pr
   }
 }
 
+/** Undefined where no daemon listens; `maybe` where one did and nobody knows what became of it. */
 async function askDaemonToTake(
-  { config, sources }: CommandContext,
-  request: Record<string, unknown>,
-): Promise<{ jobId: string } | undefined> {
-  // A Redis named on the command line is meant to take it, whatever the daemon of this folder uses.
-  if (sources.get('REDIS_URL')?.source === 'flag') return undefined
+  { config }: CommandContext,
+  memory: MemoryInput,
+  acceptedAtMs: number,
+): Promise<Receipt | 'maybe' | undefined> {
+  const request = { op: 'enqueue', job: 'MEMORY_SYNC', data: memory, acceptedAtMs }
   try {
     const answer = await askDaemon(config.dataDir, request, ANSWER_TIMEOUT_MS)
     return answer && { jobId: String(answer.jobId) }
   } catch (error) {
-    // A daemon that starts, hangs or lost its connection is no reason to refuse what Redis may still take.
-    if (error instanceof MemsyncError && error.code === 'MEMSYNC_QUEUE_UNAVAILABLE') return undefined
+    // What keeps the daemon from taking it is no reason to refuse what the spool takes.
+    if (error instanceof MemsyncError && error.class === 'outage') return 'maybe'
     throw error
   }
+}
+
+async function isRedisMissing({ config: { redisUrl, dataDir } }: CommandContext): Promise<boolean> {
+  if (redisUrl !== undefined) return false
+  const { privateRedisSocket } = await import('../queue/privateRedis.ts')
+  return !existsSync(privateRedisSocket(dataDir))
+}
+
+/** @param how `mayRepeat` where the daemon may take it yet: the store takes the two as one */
+async function spool(
+  context: CommandContext,
+  memory: MemoryInput,
+  how: Pick<SpoolRecord, 'acceptedAtMs' | 'mayRepeat'>,
+): Promise<Receipt> {
+  const { spoolMemory } = await import('../producers/spoolMemory.ts')
+  const { uid } = await spoolMemory(context.config, memory, how)
+  await noticeSpooled(context)
+  return { uid }
+}
+
+async function noticeSpooled(context: CommandContext): Promise<void> {
+  notice((await daemonRuns(context)) ? SPOOL_NOTICE : NO_DAEMON_SPOOL_NOTICE)
 }
 
 /**

@@ -14,7 +14,7 @@ interface Trouble {
 
 /** What keeps memories from arriving, worst first, each with what to do about it. */
 export function findTroubles(status: Status, nowMs: number): Trouble[] {
-  const { daemon, redis, store, lanes, deadLetters } = status
+  const { daemon, redis, store, lanes, deadLetters, spool } = status
   const troubles: Trouble[] = []
   const add = (problem: string, next: string) => troubles.push({ problem, next })
   if (!daemon.running) add('no daemon runs, so accepted memories wait in the queue', 'memsync daemon')
@@ -40,6 +40,13 @@ export function findTroubles(status: Status, nowMs: number): Trouble[] {
   if (status.remote.state === 'credentials') {
     add('the remote refuses the credentials', 'correct MEMSYNC_REMOTE_KEY, or the key in the remote')
   }
+  if (spool.records === null) add('the spool cannot be read', 'make its folder readable for this user')
+  if (daemon.running && redis.state === 'up' && (spool.oldestMs ?? 0) > LONG_WAIT_MS) {
+    add(
+      `the oldest memory in the spool has waited ${formatDuration(spool.oldestMs ?? 0)}`,
+      'read the log of the daemon: it says why the spool is not drained',
+    )
+  }
   const { oldestWaitingMs, gate } = lanes.sync
   if (daemon.running && redis.state === 'up' && gate === 'open' && (oldestWaitingMs ?? 0) > LONG_WAIT_MS) {
     add(
@@ -64,6 +71,7 @@ export function renderStatus(status: Status, nowMs: number, paint: Paint): strin
     '',
     ...laneTable(status, paint),
     '',
+    ...(status.spool.records === 0 ? [] : [line('spool', spoolText(status, paint))]),
     line('pending', numberText(pending(status))),
     line('failed', paint(status.deadLetters ? 'bad' : 'good', numberText(status.deadLetters))),
     line('total synced', totalsText(status)),
@@ -130,6 +138,13 @@ function pushedText({ totals, lanes: { push } }: Status): string {
   return `${count(totals.pushed)}${left === 0 ? '' : `, ${count(left)} to go${oldest}`}`
 }
 
+function spoolText({ spool: { records, bytes, oldestMs } }: Status, paint: Paint): string {
+  if (records === null || bytes === null) return paint('bad', 'unknown')
+  const oldest = oldestMs === null ? '' : `, the oldest for ${formatDuration(oldestMs)}`
+  const waiting = `${count(records)} ${records === 1 ? 'memory waits' : 'memories wait'}`
+  return `${paint('warning', waiting)} for Redis, ${formatBytes(bytes)}${oldest}`
+}
+
 const COLUMNS = ['waiting', 'delayed', 'active', 'oldest', 'gate'] as const
 
 function laneTable(status: Status, paint: Paint): string[] {
@@ -147,8 +162,9 @@ function laneRow(name: string, lane: LaneStatus, paint: Paint): string {
   return `${name.padEnd(LABEL_WIDTH)}${cells.map((cell) => cell.padStart(9)).join('')}${gate}`
 }
 
-function pending({ lanes }: Status): number | null {
-  const counts = Object.values(lanes).flatMap(({ waiting, delayed, active }) => [waiting, delayed, active])
+function pending({ lanes, spool }: Status): number | null {
+  const queued = Object.values(lanes).flatMap(({ waiting, delayed, active }) => [waiting, delayed, active])
+  const counts = [...queued, spool.records]
   return counts.reduce((sum, next) => (sum === null || next === null ? null : sum + next), 0)
 }
 

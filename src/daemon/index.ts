@@ -1,7 +1,7 @@
 /**
  * The daemon: its parts, started in order and stopped in reverse.
  *
- *   lock ─ store ─ control socket ─ HTTP ─ private Redis ─ connection ─ sync worker ─ store health ─ watchdog ─▶ ready
+ *   lock ─ store ─ control socket ─ HTTP ─ private Redis ─ connection ─ spool, sync worker ─ store health ─ watchdog ─▶ ready
  *
  * The control socket comes before Redis, so that `memsync status` answers while the daemon waits for it. The
  * daemon does not give up on Redis: it waits for as long as it takes, tells once, and goes on when it is there.
@@ -15,11 +15,12 @@ import { openStore } from '../infrastructure/memory/index.ts'
 import type { Store } from '../infrastructure/memory/port.ts'
 import { openConfiguredRemote } from '../infrastructure/remote/configured.ts'
 import type { Remote } from '../infrastructure/remote/port.ts'
-import { DEAD_LETTER_QUEUE, isJobName, PUSH_QUEUE, SYNC_QUEUE } from '../jobs/index.ts'
+import { DEAD_LETTER_QUEUE, PUSH_QUEUE, SYNC_QUEUE } from '../jobs/index.ts'
 import type { Logger } from '../logger.ts'
+import { Spool } from '../producers/spool.ts'
 import { connectRedis, describeEndpoint, type RedisEndpoint, redisEndpoint } from '../queue/connection.ts'
 import type { DeadLetter } from '../queue/deadLetters.ts'
-import { type EnqueueOptions, enqueueJob, withinDeadline } from '../queue/enqueue.ts'
+import { enqueueJob, withinDeadline } from '../queue/enqueue.ts'
 import { BUILT_IN_HANDLERS } from '../queue/index.ts'
 import { classifyRedisError } from '../queue/redisErrors.ts'
 import { conditionError, type RedisCondition } from '../queue/redisHealth.ts'
@@ -27,13 +28,16 @@ import { SyncWorker } from '../queue/syncWorker.ts'
 import { DAEMON_VERSION } from '../release.ts'
 import { ControlServer } from './control.ts'
 import { controlSocket } from './controlClient.ts'
+import { parseEnqueueRequest, refuseLate } from './enqueueRequest.ts'
 import { httpPart } from './httpPart.ts'
+import { legacyFilesPart } from './legacyFiles.ts'
 import { Lifecycle, type Part } from './lifecycle.ts'
 import { Notifier } from './notifier.ts'
 import { acquireProcessLock, instanceLockPath, type ProcessLock } from './processLock.ts'
 import { PushService } from './pushService.ts'
 import { RedisSupervisor } from './redisSupervisor.ts'
 import { awaitRedis } from './redisWait.ts'
+import { readSpoolDepth, SpoolService } from './spoolService.ts'
 import { composeStatus, type ObservedQueues, readQueueFigures, type Status, unseenRemote } from './status.ts'
 import { StoreHealth } from './storeHealth.ts'
 import { ProgressWatchdog, STALLED_EXIT_CODE } from './watchdog.ts'
@@ -60,6 +64,8 @@ export class Daemon {
   private producer: { redis: Redis; queues: ObservedQueues } | undefined
   private worker: SyncWorker | undefined
   private draining: Promise<void> | undefined
+  private readonly spool: Spool
+  private spoolService: SpoolService | undefined
   private storeHealth: StoreHealth | undefined
   private watchdog: ProgressWatchdog | undefined
   /** What is known of Redis until the worker watches it. */
@@ -82,6 +88,7 @@ export class Daemon {
     this.supervisor = new RedisSupervisor(config, logger)
     this.remote = openConfiguredRemote(config)
     this.notifier = new Notifier(config, logger)
+    this.spool = new Spool(config.dataDir, config.spoolMaxBytes)
     const gaveUp = Promise.withResolvers<number>()
     this.gaveUp = gaveUp.promise
     this.giveUp = gaveUp.resolve
@@ -98,6 +105,8 @@ export class Daemon {
       this.storePart(),
       this.controlPart(),
       this.httpPart(),
+      // Before Redis: what it takes in goes into the spool.
+      legacyFilesPart(this.config, this.logger, this.spool, () => this.store),
       {
         name: 'private redis',
         start: (signal) => this.supervisor.start(signal),
@@ -170,7 +179,6 @@ export class Daemon {
 
   private httpPart(): Part {
     return httpPart(this.config, this.logger, {
-      enqueue: (data) => this.enqueue({ job: 'MEMORY_SYNC', data }),
       store: () => this.openedStore(),
       status: () => this.status(),
       isStalled: () => this.watchdog?.stalled ?? false,
@@ -250,19 +258,41 @@ export class Daemon {
             this.lastSuccessMs = Date.now()
             this.storeHealth?.reportSuccess()
           },
-          onRedisChange: (condition) => this.push?.setRedisUsable(condition.state === 'up'),
+          onRedisChange: (condition) => {
+            this.push?.setRedisUsable(condition.state === 'up')
+            void this.spoolService?.look()
+          },
           onDeadLetter: (entry) => this.tellFirstDeadLetter(entry),
           onApplied: (names) => this.push?.markApplied(names, this.worker?.epochs.life),
         })
-        await this.worker.start({ signal })
+        this.spoolService = this.openSpool(this.worker)
+        try {
+          // Before the lane opens: what waits there was accepted before what the lane will take next.
+          await this.spoolService.start(signal)
+          await this.worker.start({ signal })
+        } catch (error) {
+          await this.spoolService.stop()
+          throw error
+        }
       },
       stop: () => this.drain(),
     }
   }
 
+  private openSpool(worker: SyncWorker): SpoolService {
+    return new SpoolService({
+      spool: this.spool,
+      queue: () => this.producer?.queues.sync,
+      currentEpoch: async () => (await worker.epochs.check()).life.epoch,
+      isRedisUp: () => this.redisCondition.state === 'up',
+      logger: this.logger,
+    })
+  }
+
   /** Every lane at once, as they share one deadline. */
   private drain(): Promise<void> {
     this.draining ??= (async () => {
+      await this.spoolService?.stop()
       await Promise.all([this.push?.stop(), this.worker?.stop(this.config.drainTimeoutMs)])
     })()
     return this.draining
@@ -371,16 +401,13 @@ export class Daemon {
   }
 
   private async enqueue(request: Record<string, unknown>): Promise<{ jobId: string }> {
-    const { job, data, options = {} } = request
-    if (typeof job !== 'string' || !isJobName(job)) {
-      throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', 'job: there is no job of this name')
-    }
-    if (typeof options !== 'object' || options === null) {
-      throw new MemsyncError('MEMSYNC_BAD_USAGE', 'options: must be an object')
-    }
+    const { job, data, options, acceptedAtMs } = parseEnqueueRequest(request)
     if (!this.producer || this.redisCondition.state !== 'up') throw conditionError(this.redisCondition)
+    // What is in the spool was accepted before this.
+    await this.spoolService?.emptied()
+    refuseLate(acceptedAtMs, Date.now())
     const { sync } = this.producer.queues
-    return enqueueJob(sync, job, data as never, options as EnqueueOptions, this.config.maxValueBytes)
+    return enqueueJob(sync, job, data, options, this.config.maxValueBytes, { acceptedAtMs })
   }
 
   private async status(): Promise<Status> {
@@ -409,6 +436,7 @@ export class Daemon {
       pushGate: this.remote ? (this.push?.gate ?? 'unknown') : 'off',
       remote: this.push?.remoteStatus ?? unseenRemote(this.config),
       store,
+      spool: await readSpoolDepth(this.spool),
       storeState: this.storeHealth?.storeState ?? { state: 'up', reason: null },
     })
   }

@@ -6,6 +6,7 @@ import type { Queue } from 'bullmq'
 import type { Config } from '../config.ts'
 import type { Store } from '../infrastructure/memory/port.ts'
 import { remoteIdentity } from '../infrastructure/remote/configured.ts'
+import type { SpoolDepth } from '../producers/spoolFile.ts'
 import { DAEMON_VERSION } from '../release.ts'
 
 /** Whether a lane works: `off` where this release or this configuration has no such lane. */
@@ -37,6 +38,13 @@ export interface Status {
   redis: { state: 'up' | 'down' | 'refusing'; endpoint: string; reason: string | null; since: string | null }
   lanes: { sync: LaneStatus; embed: LaneStatus; push: LaneStatus }
   deadLetters: number | null
+  /** Accepted while Redis was away and not yet in the queue; each null where the spool cannot be read. */
+  spool: {
+    records: number | null
+    bytes: number | null
+    /** How long the oldest has waited, in milliseconds; null where none waits. */
+    oldestMs: number | null
+  }
   totals: {
     /** Memories this Redis has accepted since its queue began. */
     queued: number | null
@@ -120,6 +128,8 @@ export interface StatusSources {
   /** `off` where no remote is configured. */
   pushGate: GateState
   remote: Status['remote']
+  /** Undefined where it cannot be read. */
+  spool: SpoolDepth | undefined
   store: Pick<Store, 'totals'>
   storeState: { state: 'up' | 'down'; reason: string | null }
 }
@@ -140,6 +150,7 @@ export async function composeStatus(sources: StatusSources): Promise<Status> {
           : { ...(figures?.push ?? UNKNOWN_COUNTS), gate: sources.pushGate },
     },
     deadLetters: figures?.deadLetters ?? null,
+    spool: sources.spool ?? { records: null, bytes: null, oldestMs: null },
     totals: {
       queued: figures?.queued ?? null,
       synced: totals.synced,

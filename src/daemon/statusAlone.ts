@@ -8,16 +8,22 @@ import { toMemsyncError } from '../errors.ts'
 import { openStore } from '../infrastructure/memory/index.ts'
 import type { StoreTotals } from '../infrastructure/memory/port.ts'
 import { DEAD_LETTER_QUEUE, PUSH_QUEUE, SYNC_QUEUE } from '../jobs/index.ts'
+import { Spool } from '../producers/spool.ts'
 import { connectRedis, describeEndpoint, redisEndpoint, waitUntilReady } from '../queue/connection.ts'
 import { withinDeadline } from '../queue/enqueue.ts'
 import { probeRedis } from '../queue/redisProcess.ts'
+import { readSpoolDepth } from './spoolService.ts'
 import { composeStatus, type QueueFigures, readQueueFigures, type Status, unseenRemote } from './status.ts'
 
 const REDIS_TIMEOUT_MS = 1_000
 
 /** @param running whether some daemon holds the data folder, though it does not answer */
 export async function composeStatusAlone(config: Config, running: boolean): Promise<Status> {
-  const [redis, store] = await Promise.all([lookAtRedis(config), lookAtStore(config)])
+  const [redis, store, spool] = await Promise.all([
+    lookAtRedis(config),
+    lookAtStore(config),
+    readSpoolDepth(new Spool(config.dataDir, config.spoolMaxBytes)),
+  ])
   return composeStatus({
     daemon: {
       running,
@@ -35,6 +41,7 @@ export async function composeStatusAlone(config: Config, running: boolean): Prom
     syncGate: 'unknown',
     pushGate: config.remoteKind === 'none' ? 'off' : 'unknown',
     remote: unseenRemote(config),
+    spool,
     store: { totals: async () => store.totals },
     storeState:
       store.reason === null ? { state: 'up', reason: null } : { state: 'down', reason: store.reason },

@@ -18,7 +18,7 @@ import { type HookInput, memoryOf } from './hookEvents.ts'
 const DEADLINE_MS = 240
 /** What it gets in any case: where the machine took longer than that to start it, one look is still worth it. */
 const LEAST_TIME_MS = 40
-const HAND_OVER_TIMEOUT_MS = 80
+const HAND_OVER_TIMEOUT_MS = 60
 const STATUS_TIMEOUT_MS = 120
 /** The longest event that is looked at: to parse more would take too long. */
 const MAX_INPUT_BYTES = 8 * 1024 * 1024
@@ -74,10 +74,10 @@ function isShown({ hook_event_name }: HookInput): boolean {
 /** Stores what is to be stored; the line for the user, if there is one. */
 async function answer(input: HookInput, args: string[]): Promise<string | undefined> {
   const { config, embed } = readSettings(args)
-  const { hookEvents: events, hookKey: key, hookNamespace: namespace, maxValueBytes, dataDir } = config
+  const { hookEvents: events, hookKey: key, hookNamespace: namespace, maxValueBytes } = config
   const moment = { nowMs: Date.now(), id: randomBytes(4).toString('hex') }
   const memory = memoryOf(input, { events, key, namespace, embed, maxValueBytes }, moment)
-  const handOver = createHandOver({ dataDir, answerTimeoutMs: HAND_OVER_TIMEOUT_MS })
+  const handOver = createHandOver(config, HAND_OVER_TIMEOUT_MS)
   const [line] = await Promise.all([
     input.hook_event_name === 'SessionStart' ? lookAtHealth(input, config) : undefined,
     memory && handOver(memory),

@@ -78,6 +78,27 @@ function reconnectOnceInAWhile(): (error: Error) => 1 | false {
 }
 
 /**
+ * A connection for a process that must never be kept from ending: it does not reconnect by itself, so that no timer is
+ * left behind, and its socket does not count once it stands. It is for one use after another; when it is lost, make a
+ * new one. The caller listens to `error` and ends it with `disconnect()`.
+ */
+export function connectOnce(endpoint: RedisEndpoint, timeoutMs: number): Redis {
+  const redis = new Redis(endpoint.kind === 'socket' ? endpoint.path : endpoint.url, {
+    lazyConnect: true,
+    connectTimeout: timeoutMs,
+    disconnectTimeout: DISCONNECT_TIMEOUT_MS,
+    keepAlive: 10_000,
+    enableOfflineQueue: false,
+    // It waits by a timer where Redis is loading, which a refused command says as well.
+    enableReadyCheck: false,
+    maxRetriesPerRequest: 0,
+    retryStrategy: () => null,
+  } satisfies RedisOptions)
+  redis.on('connect', () => redis.stream.unref())
+  return redis
+}
+
+/**
  * The Redis the settings ask for, running: the one at REDIS_URL (not probed here), or the private one, which is
  * adopted where it answers and started where it does not.
  */

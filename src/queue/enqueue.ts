@@ -5,6 +5,8 @@
 import type { JobsOptions, Queue } from 'bullmq'
 import { MemsyncError } from '../errors.ts'
 import { type JobName, type JobTypes, type MemoryInput, parsePayload } from '../jobs/index.ts'
+import type { Version } from '../jobs/version.ts'
+import { spoolJobId } from './epoch.ts'
 import { classifyRedisError } from './redisErrors.ts'
 
 const ENQUEUE_TIMEOUT_MS = 5_000
@@ -64,7 +66,8 @@ export async function withinDeadline<T>(exchange: Promise<T>, timeoutMs = ENQUEU
 
 /**
  * Adds one job.
- * @param jobId only for jobs that keep a version; producers never set one
+ * @param identity `jobId` only for jobs that keep a version, producers never set one; `acceptedAtMs` where it was handed
+ *   over earlier than now
  * @throws MEMSYNC_INVALID_MEMORY, MEMSYNC_INVALID_VALUE, MEMSYNC_VALUE_TOO_LARGE, MEMSYNC_BAD_USAGE,
  *   MEMSYNC_QUEUE_UNAVAILABLE, MEMSYNC_QUEUE_REFUSED
  */
@@ -74,14 +77,47 @@ export async function enqueueJob<N extends JobName>(
   input: JobTypes[N]['input'],
   options: EnqueueOptions,
   maxValueBytes: number,
-  jobId?: string,
+  { jobId, acceptedAtMs }: { jobId?: string | undefined; acceptedAtMs?: number | undefined } = {},
 ): Promise<Accepted> {
-  const jobsOptions = jobOptions(options)
+  const jobsOptions: JobsOptions = {
+    ...jobOptions(options),
+    ...(jobId === undefined ? {} : { jobId }),
+    ...(acceptedAtMs === undefined ? {} : { timestamp: acceptedAtMs }),
+  }
   parsePayload(name, input, maxValueBytes)
-  const job = await withinDeadline(
-    queue.add(name, input, jobId === undefined ? jobsOptions : { ...jobsOptions, jobId }),
-  )
+  const job = await withinDeadline(queue.add(name, input, jobsOptions))
   return { jobId: String(job.id) }
+}
+
+/** A memory that came through the spool, with its place in the order. */
+export interface SpooledMemory {
+  memory: MemoryInput
+  version: Version
+  /** In Unix milliseconds. */
+  acceptedAtMs: number
+}
+
+/**
+ * The last id the queue has handed out, 0 before the first.
+ * @throws MEMSYNC_QUEUE_UNAVAILABLE, MEMSYNC_QUEUE_REFUSED
+ */
+export async function lastJobId(queue: Queue): Promise<number> {
+  const { client } = queue.getBackend()
+  return Number((await withinDeadline((await client).get(queue.toKey('id')))) ?? 0)
+}
+
+/**
+ * Adds memories that came through the spool, in the order given, under the versions they were given when they were
+ * claimed; one that is in the queue already is left as it is. Each raises the queue's id counter by one, added or not.
+ * @throws MEMSYNC_QUEUE_UNAVAILABLE, MEMSYNC_QUEUE_REFUSED
+ */
+export async function addSpooled(queue: Queue, memories: readonly SpooledMemory[]): Promise<void> {
+  const jobs = memories.map(({ memory, version, acceptedAtMs }) => ({
+    name: 'MEMORY_SYNC',
+    data: memory,
+    opts: { jobId: spoolJobId(version), timestamp: acceptedAtMs },
+  }))
+  await withinDeadline(queue.addBulk(jobs))
 }
 
 /**

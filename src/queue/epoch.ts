@@ -31,7 +31,7 @@ import { randomUUID } from 'node:crypto'
 import type { Redis } from 'ioredis'
 import type { EpochRecord, Store } from '../infrastructure/memory/port.ts'
 import { SYNC_QUEUE } from '../jobs/index.ts'
-import { parseVersion, type Version } from '../jobs/version.ts'
+import { formatVersion, parseVersion, type Version } from '../jobs/version.ts'
 
 /** How far the end of a connection may lie from the start of the next Redis to be its cause. */
 const RESTART_SLACK_MS = 5_000
@@ -63,7 +63,7 @@ export interface JobIdentity {
 
 /** Ids given by this program to jobs that keep a version they already had; the last part counts redrives. */
 export const OWN_ID_PREFIX = 'own-'
-const KEPT_VERSION_ID = /^(?:redrive|own)-(\d+-\d+-\d+)(?:-(\d+))?$/
+const KEPT_VERSION_ID = /^(?:redrive|own|spool)-(\d+-\d+-\d+)(?:-(\d+))?$/
 
 /** The id of a job that keeps `version`, put back for the `redrives`th time. */
 export function redriveJobId(version: string, redrives: number): string {
@@ -78,6 +78,11 @@ export async function ownJobId(redis: Redis, queuePrefix: string, epochs: EpochT
   const { life } = await epochs.check()
   const sequence = await redis.incr(`${queuePrefix}:${SYNC_QUEUE}:id`)
   return `${OWN_ID_PREFIX}${life.epoch}-${sequence}-0`
+}
+
+/** The id of a job whose memory came through the spool, with the version it was given when it was drained. */
+export function spoolJobId(version: Version): string {
+  return `spool-${formatVersion(version)}`
 }
 
 /** How often the job with this id was redriven; 0 for one that never was. */

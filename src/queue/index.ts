@@ -123,11 +123,11 @@ export class TypedWorkerQueue {
     const result = await results.of(async () => {
       const { queuePrefix, maxValueBytes } = this.config
       const { producer, dispatchQueue } = connection
-      const ownId =
+      const jobId =
         running && this.isOwn
           ? await withinDeadline(ownJobId(producer, queuePrefix, running.worker.epochs))
           : undefined
-      return (await enqueueJob(dispatchQueue, job, payload, options, maxValueBytes, ownId)).jobId
+      return (await enqueueJob(dispatchQueue, job, payload, options, maxValueBytes, { jobId })).jobId
     })
     return result as JobTypes[N]['result']
   }

@@ -2,6 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Write } from '../../src/infrastructure/memory/port.ts'
+import { SPOOL_INDEX, SPOOL_REPEAT_INDEX } from '../../src/jobs/version.ts'
 import type { StoreInUse } from './memoryStore.ts'
 import { modelOf } from './memoryStoreModel.ts'
 import {
@@ -23,6 +24,79 @@ interface Life {
 
 export function describeWrites(use: StoreInUse): void {
   const { make, outcomesOf, readValue, reopen } = use
+
+  describe('what came through the spool', () => {
+    const spooled = (sequence: number) => at(sequence, 1, SPOOL_INDEX)
+    const repeatable = (sequence: number) => at(sequence, 1, SPOOL_REPEAT_INDEX)
+    const accepted = (acceptedAtMs: number, more: Partial<Write> = {}) => ({ acceptedAtMs, ...more })
+
+    it('loses to what was accepted after it, whatever its sequence, and says so once', async () => {
+      expect(await outcomesOf(setOf('k', 'late', at(1), accepted(200)))).toEqual([APPLIED])
+      const early = setOf('k', 'early', spooled(2), accepted(100))
+      expect(await outcomesOf(early)).toEqual([SUPERSEDED])
+      expect(await outcomesOf(early)).toEqual([SUPERSEDED_BEFORE])
+      expect(await readValue('k')).toBe('late')
+      expect(await use.store.totals()).toMatchObject({ synced: 1, superseded: 1 })
+      expect(await outcomesOf(deleteOf('k', spooled(3), accepted(199)))).toEqual([SUPERSEDED])
+      expect(await outcomesOf(setOf('k', 'latest', spooled(4), accepted(201)))).toEqual([APPLIED])
+      expect(await readValue('k')).toBe('latest')
+    })
+
+    it('wins over what was accepted before it or in the same millisecond', async () => {
+      await outcomesOf(setOf('k', 0, at(1), accepted(100)))
+      for (const [value, acceptedAtMs] of [
+        [1, 100],
+        [2, 101],
+        [3, 101],
+      ] as const) {
+        const write = setOf('k', value, spooled(value + 1), accepted(acceptedAtMs))
+        expect(await outcomesOf(write, write)).toEqual([APPLIED, APPLIED_BEFORE])
+        expect(await readValue('k')).toBe(value)
+      }
+      // A write of the queue goes by its version alone.
+      expect(await outcomesOf(setOf('k', 4, at(5), accepted(1)))).toEqual([APPLIED])
+    })
+
+    it('ends the same whatever the order in which it is drained', async () => {
+      const writes = [300, 100, 200].map((ms, index) => setOf('k', ms, spooled(index + 1), accepted(ms)))
+      expect(await outcomesOf(...writes)).toEqual([APPLIED, SUPERSEDED, SUPERSEDED])
+      expect(await readValue('k')).toBe(300)
+    })
+
+    it('is taken once where it may have been handed over before', async () => {
+      const more = { metadataJson: '{"a":1}', embed: true }
+      const before = setOf('k', 'v', at(1), accepted(100, more))
+      await outcomesOf(before)
+      const again = setOf('k', 'v', repeatable(2), accepted(100, more))
+      expect(await outcomesOf(again)).toEqual([APPLIED_BEFORE])
+      expect(await outcomesOf(setOf('k', 'w', at(3), accepted(150)))).toEqual([APPLIED])
+      // Also once it is history, and under any version.
+      expect(await outcomesOf(again, setOf('k', 'v', repeatable(4), accepted(100, more)))).toEqual([
+        APPLIED_BEFORE,
+        APPLIED_BEFORE,
+      ])
+      expect(await readValue('k')).toBe('w')
+      expect(await use.store.totals()).toMatchObject({ synced: 2, superseded: 0 })
+    })
+
+    it('is another memory where anything of it differs', async () => {
+      await outcomesOf(setOf('k', 'v', at(1), accepted(100)))
+      const others = [
+        setOf('k', 'other', repeatable(2), accepted(100)),
+        setOf('k', 'v', repeatable(3), accepted(101)),
+        setOf('k', 'v', repeatable(4), accepted(101, { embed: true })),
+        setOf('k', 'v', repeatable(5), accepted(101, { metadataJson: '{}' })),
+        deleteOf('k', repeatable(6), accepted(101)),
+        setOf('other', 'v', repeatable(7), accepted(100)),
+        setOf('k', 'v', repeatable(8), accepted(101, { namespace: 'other' })),
+      ]
+      expect(await outcomesOf(...others)).toEqual(others.map(() => APPLIED))
+      // One that is known to be new is never taken for one that was here.
+      expect(
+        await outcomesOf(setOf('new', 1, at(9), accepted(5)), setOf('new', 1, spooled(10), accepted(5))),
+      ).toEqual([APPLIED, APPLIED])
+    })
+  })
 
   describe('the newest write wins', () => {
     it('applies newer writes and supersedes older ones, whatever the order of arrival', async () => {

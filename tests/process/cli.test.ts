@@ -180,18 +180,51 @@ it('`memsync daemon` is the daemon, until a signal', async () => {
 })
 
 describe('without a daemon', () => {
-  it('enqueue is accepted on disk with a notice, and the next worker carries it through in order', async () => {
+  it('enqueue is accepted on disk with a notice, and the next daemon carries it through in order', async () => {
     const cli = commandLine()
     for (const value of ['1', '2']) {
       const { code, stdout, stderr } = await cli.run(['enqueue', 'k', value])
-      expect({ code, stdout }).toEqual({ code: 0, stdout: `accepted k as job ${value}\n` })
-      expect(stderr).toMatch(/^memsync: accepted; no daemon runs.*`memsync daemon`\n$/)
+      expect({ code, stdout }).toEqual({
+        code: 0,
+        stdout: expect.stringMatching(/^accepted k into the spool as [0-9a-f-]{36}\n$/),
+      })
+      expect(stderr).toMatch(/^memsync: accepted into the spool; no daemon runs.*`memsync daemon`\n$/)
     }
     expect(await privateRedisPid(cli.dataDir)).toBe(undefined)
-    expect(await cli.run(['enqueue', 'other', '1', '--wait'])).toMatchObject({ code: 0, stderr: '' })
-    const { stdout } = await cli.run(['history', 'k', '--json'])
-    expect(stdout.match(/"value":\d/g)).toEqual(['"value":2', '"value":1'])
+    const daemon = await startDaemon(cli.dataDir)
+    try {
+      const history = await waitFor('both are there', async () => {
+        const { stdout } = await cli.run(['history', 'k', '--json'])
+        const values = stdout.match(/"value":\d/g)
+        return values?.length === 2 && values
+      })
+      expect(history).toEqual(['"value":2', '"value":1'])
+    } finally {
+      daemon.kill('SIGTERM')
+      await daemon.ended
+    }
+  })
+
+  it('enqueue --wait carries it through itself, and leaves no Redis behind', async () => {
+    const cli = commandLine()
+    expect(await cli.run(['enqueue', 'k', '1', '--wait'])).toMatchObject({ code: 0, stderr: '' })
+    expect((await cli.json(['get', 'k'])).document.value).toBe(1)
     expect(await privateRedisPid(cli.dataDir)).toBe(undefined)
+  })
+
+  it('enqueue goes to a Redis that runs, with a notice', async () => {
+    const cli = commandLine()
+    const redis = await startTestRedis()
+    try {
+      const env = { REDIS_URL: redis.url }
+      const { code, stdout, stderr } = await cli.run(['enqueue', 'k', '1'], { env })
+      expect({ code, stdout }).toEqual({ code: 0, stdout: 'accepted k as job 1\n' })
+      expect(stderr).toMatch(
+        /^memsync: accepted; no daemon runs, so it waits in the queue.*`memsync daemon`\n$/,
+      )
+    } finally {
+      await redis.stop()
+    }
   })
 
   it('status is composed from the store, and from Redis where that runs', async () => {
@@ -217,10 +250,12 @@ describe('without a daemon', () => {
     }
   })
 
-  it('a Redis that is not there is an error with its code, and nothing is reported accepted', async () => {
+  it('a Redis that is not there keeps nobody from handing over, unless it was named for this one call', async () => {
     const cli = commandLine()
-    const env = { REDIS_URL: `unix://${join(tempDir(), 'none.sock')}` }
-    const { code, document } = await cli.json(['enqueue', 'k', '1'], { env })
+    const url = `unix://${join(tempDir(), 'none.sock')}`
+    const spooled = await cli.json(['enqueue', 'k', '1'], { env: { REDIS_URL: url } })
+    expect(spooled).toMatchObject({ code: 0, document: { accepted: true, spooled: true, key: 'k' } })
+    const { code, document } = await cli.json(['enqueue', 'k', '1', '--redis-url', url])
     expect(code).toBe(1)
     expect(document).toEqual({ error: expect.objectContaining({ code: 'MEMSYNC_QUEUE_UNAVAILABLE' }) })
   })

@@ -1,7 +1,7 @@
 /** `memsync hook` as an agent meets it: exit code 0 in time, whatever happens, and one line where a user sees it. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -145,11 +145,10 @@ describe('beside a daemon', () => {
     expect(systemMessage(await doneHook(cli.dataDir, { ...start, source: 'compact' }))).toMatch(
       /Redis cannot be reached/,
     )
-    const lost = await doneHook(cli.dataDir, prompt)
-    expect(lost).toMatchObject({ code: 0, stderr: expect.stringContaining('MEMSYNC_QUEUE_UNAVAILABLE') })
-    expect(systemMessage(lost)).toContain('MEMSYNC_QUEUE_UNAVAILABLE')
+    const spooled = { ...prompt, session_id: 'spooled' }
+    expect(await doneHook(cli.dataDir, spooled)).toMatchObject({ code: 0, stdout: '', stderr: '' })
     await redis.restart()
-    await waitFor('Redis is back', async () => (await daemon.status()).redis.state === 'up')
+    await waitFor('what was spooled is stored', async () => (await listed('agent/spooled/')).length > 0)
   })
 
   it('loads no library but Node', async () => {
@@ -171,7 +170,6 @@ describe('beside a daemon', () => {
 describe('whatever happens, it ends with 0 in time and blocks nothing', () => {
   const huge = JSON.stringify({ ...prompt, prompt: 'x'.repeat(9 * 1024 * 1024) })
   it.each([
-    ['no daemon', prompt, {}, 'no daemon runs'],
     ['no input', '', {}, 'no hook event'],
     ['no JSON', '{"hook_event_name":', {}, 'no hook event'],
     ['another JSON', '[1,2]', {}, 'no hook event'],
@@ -181,7 +179,7 @@ describe('whatever happens, it ends with 0 in time and blocks nothing', () => {
     ['a wrong setting', prompt, { env: { MEMSYNC_HOOK_EVENTS: '!' } }, 'MEMSYNC_HOOK_EVENTS'],
     ['a wrong template', prompt, { args: ['--key', '{user}'] }, '{user}'],
     ['a wrong flag', prompt, { args: ['--nonsense'] }, '--nonsense'],
-    ['an unusable data folder', prompt, { args: ['--data-dir', '/dev/null'] }, 'no daemon runs'],
+    ['an unusable data folder', prompt, { args: ['--data-dir', '/dev/null'] }, 'MEMSYNC_SPOOL_UNAVAILABLE'],
     [
       'a settings file that is none',
       prompt,
@@ -210,12 +208,29 @@ describe('whatever happens, it ends with 0 in time and blocks nothing', () => {
     try {
       const end = await expectInTime(() => hook(dataDir, start))
       expect(systemMessage(end)).toMatch(/did not answer|not done in time/)
-      expect((await expectInTime(() => hook(dataDir, prompt))).stderr).toMatch(
-        /did not answer|not done in time/,
-      )
+      await waitFor('it is in the spool', async () => {
+        await expectInTime(() => hook(dataDir, prompt))
+        return existsSync(join(dataDir, 'spool')) && readdirSync(join(dataDir, 'spool')).length > 0
+      })
     } finally {
       server.close()
     }
+  })
+
+  it('no daemon: the event goes to the spool', async () => {
+    const dataDir = tempDir()
+    await doneHook(dataDir, prompt)
+    expect(await expectInTime(() => doneHook(dataDir, prompt))).toMatchObject({ stdout: '', stderr: '' })
+    expect(readdirSync(join(dataDir, 'spool')).length).toBeGreaterThan(1)
+  })
+
+  it('a spool that is full: the user is told at once', async () => {
+    const dataDir = tempDir()
+    const env = { MEMSYNC_SPOOL_MAX_BYTES: '4096' }
+    await doneHook(dataDir, prompt, { env })
+    const lost = await doneHook(dataDir, prompt, { env })
+    expect(lost).toMatchObject({ code: 0, stderr: expect.stringContaining('MEMSYNC_SPOOL_FULL') })
+    expect(systemMessage(lost)).toMatch(/^memsync: .*MEMSYNC_SPOOL_FULL/)
   })
 
   it('a first word of another command is no hook, and a hook may have global options first', async () => {

@@ -88,8 +88,8 @@ describe('beside a daemon', () => {
   /** The receipt of a save that the daemon took, as the machine of a test may be too busy for the first. */
   const save = (agent: Agent, args: Record<string, unknown>) =>
     waitFor('it is queued', async () => {
-      const { isError, structuredContent } = await agent.call('memory_save', args)
-      return !isError && (structuredContent as Record<string, unknown>)
+      const receipt = await agent.ask('memory_save', args)
+      return receipt.accepted === 'queued' && receipt
     })
   const saved = (agent: Agent, key: string, namespace = 'default') =>
     waitFor(`${key} is there`, async () => (await agent.ask('memory_get', { key, namespace })).found)
@@ -260,10 +260,15 @@ describe('beside a daemon', () => {
     expect(up.median).toBeLessThan(SAVE_LIMIT_MS)
 
     redis.freeze()
-    const refused = async () =>
-      expectToolError(await agent.call('memory_save', { key: 'k', value: 1 }), 'MEMSYNC_QUEUE_')
+    const spooled = async () =>
+      expect(await agent.ask('memory_save', { key: 'k', value: 1 })).toEqual({
+        accepted: 'spooled',
+        uid: expect.stringMatching(/^[\da-f-]{36}$/),
+        key: 'k',
+        namespace: 'default',
+      })
     try {
-      const frozen = await medianMs(10, refused)
+      const frozen = await medianMs(10, spooled)
       told('Redis hangs', frozen)
       expect(frozen.median).toBeLessThan(SAVE_LIMIT_MS)
     } finally {
@@ -272,20 +277,17 @@ describe('beside a daemon', () => {
 
     daemon.kill('SIGSTOP')
     try {
-      const hung = await medianMs(10, refused)
+      const hung = await medianMs(10, spooled)
       told('the daemon hangs', hung)
       expect(hung.median).toBeLessThan(SAVE_LIMIT_MS)
     } finally {
       daemon.kill('SIGCONT')
     }
-    await waitFor(
-      'it is taken again',
-      async () => !(await agent.call('memory_save', { key: 'k', value: 2 })).isError,
-    )
+    await save(agent, { key: 'again', value: 2 })
 
     await redis.kill()
     await waitFor('the daemon notices', async () => (await daemon.status()).redis.state === 'down')
-    const down = await medianMs(10, refused)
+    const down = await medianMs(10, spooled)
     told('Redis is down', down)
     expect(down.median).toBeLessThan(SAVE_LIMIT_MS)
     expect(await agent.ask('memory_status')).toMatchObject({ healthy: false, daemonRunning: true })
@@ -296,9 +298,10 @@ describe('beside a daemon', () => {
 })
 
 describe('without a daemon', () => {
-  it('says that nothing was saved, that nothing runs, and what to do', async () => {
-    const agent = await startAgent(tempDir())
-    expectToolError(await agent.call('memory_save', { key: 'k', value: 1 }), 'no daemon runs')
+  it('a save goes to the spool, the status says what to do, and the next daemon takes it', async () => {
+    const dataDir = tempDir()
+    const agent = await startAgent(dataDir)
+    expect(await agent.ask('memory_save', { key: 'k', value: 1 })).toMatchObject({ accepted: 'spooled' })
     expect(await agent.ask('memory_get', { key: 'k' })).toEqual({ found: false })
     expect(await agent.ask('memory_list')).toEqual({ memories: [] })
     expect(await agent.ask('memory_status')).toMatchObject({
@@ -306,6 +309,16 @@ describe('without a daemon', () => {
       daemonRunning: false,
       troubles: [{ problem: expect.stringContaining('no daemon runs'), next: 'memsync daemon' }],
     })
+    const daemon = await startDaemon(dataDir)
+    await waitFor('it is stored', async () => (await agent.ask('memory_get', { key: 'k' })).found)
+    daemon.kill('SIGTERM')
+    await daemon.ended
+  })
+
+  it('a save that nothing takes is an error that says so', async () => {
+    const agent = await startAgent(tempDir(), { MEMSYNC_SPOOL_MAX_BYTES: '4096' })
+    await agent.ask('memory_save', { key: 'fits', value: 1 })
+    expectToolError(await agent.call('memory_save', { key: 'k', value: 1 }), 'MEMSYNC_SPOOL_FULL')
   })
 })
 

@@ -138,6 +138,7 @@ describe('the line at the start of a session', () => {
     redis: { state: 'up', endpoint: 'unix:/r', reason: null, since: null },
     lanes: { sync: { ...off, waiting: 3, delayed: 1, active: 2, gate: 'open' }, embed: off, push: off },
     deadLetters: 0,
+    spool: { records: 0, bytes: 0, oldestMs: null },
     totals: { queued: 1, synced: 1, embedded: 0, pushed: 0, superseded: 0 },
     remote: { state: 'up', endpoint: null, since: null, latencyMs: null, reason: null },
     store: { keys: 1234, bytes: 1, state: 'up', reason: null },

@@ -21,6 +21,7 @@ const healthy: Status = {
     push: off,
   },
   deadLetters: 0,
+  spool: { records: 0, bytes: 0, oldestMs: null },
   totals: { queued: 15_000, synced: 13_697, embedded: 0, pushed: 0, superseded: 12 },
   remote: { state: 'none', endpoint: null, since: null, latencyMs: null, reason: null },
   store: { keys: 9000, bytes: 12_582_912, state: 'up', reason: null },
@@ -196,6 +197,7 @@ describe('what is wrong', () => {
     const sync = { ...healthy.lanes.sync, oldestWaitingMs: 61_000 }
     expect(problems({ lanes: { ...healthy.lanes, sync } })).toEqual(['the oldest job has waited 1 min'])
     expect(problems({ deadLetters: 1 })).toEqual(['1 dead letter'])
-    for (const { next } of findTroubles({ ...healthy, deadLetters: 2 }, NOW)) expect(next).toBe('memsync dlq list')
+    for (const { next } of findTroubles({ ...healthy, deadLetters: 2 }, NOW))
+      expect(next).toBe('memsync dlq list')
   })
 })

@@ -1,8 +1,8 @@
 /**
  * What a memory store is, whatever engine holds it. Every engine passes the same conformance suite.
  *
- * A store keeps, for each (namespace, key), the newest accepted write by `compareVersions`, the writes before
- * it (history), and the receipts of what became of it. Deletes are kept as tombstones, so that an older write
+ * A store keeps, for each (namespace, key), the newest accepted write by `compareVersions` (and by `isOvertaken`
+ * for what came through the spool), the writes before it (history), and the receipts of what became of it. Deletes are kept as tombstones, so that an older write
  * does not bring a key back.
  */
 import type { JsonValue } from '../../jobs/jsonValue.ts'
@@ -29,7 +29,8 @@ export interface Write {
  * - `applied`: it is the newest of its key
  * - `superseded`: a newer write of the same key had been applied before it
  * `repeated` is true where this very write had its outcome before (a job run again after a crash): nothing was
- * written or counted a second time, and the outcome is the first one.
+ * written or counted a second time, and the outcome is the first one. Of a write that may have been handed over
+ * before (`mayRepeat`) it is also true where the key holds or held a write of the same acceptance time and content.
  */
 export interface WriteOutcome {
   outcome: 'applied' | 'superseded'

@@ -7,7 +7,13 @@
  * current one and the one before, so that a row costs one insert and the oldest go all at once.
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
-import { compareVersions, LOCAL_INDEX_BASE, type Version } from '../../jobs/version.ts'
+import {
+  compareVersions,
+  isOvertaken,
+  LOCAL_INDEX_BASE,
+  mayRepeat,
+  type Version,
+} from '../../jobs/version.ts'
 import type { EpochRecord, MemoryName, Receipt, Write, WriteOutcome } from './port.ts'
 
 /**
@@ -24,6 +30,7 @@ type CurrentRow = [
   idx: number,
   revision: number,
   deleted: number,
+  acceptedAtMs: number,
 ]
 type Content = [embed: number, metadata: SqlValue, value: SqlValue]
 
@@ -47,6 +54,7 @@ export class SqliteWriter {
   readonly #findPrevious: StatementSync
   readonly #findInHistory: StatementSync
   readonly #findOutcome: StatementSync
+  readonly #findTwin: StatementSync
   readonly #recordOutcome: StatementSync
   readonly #recordTrimmed: StatementSync
   readonly #trimHistory: StatementSync
@@ -68,7 +76,8 @@ export class SqliteWriter {
     const rows = (sql: string) => db.prepare(sql, { returnArrays: true })
     const content = 'epoch, sequence, idx, embed, accepted_at_ms, persisted_at_ms, metadata, value'
     this.#findCurrent = rows(
-      `SELECT id, epoch, sequence, idx, revision, value IS NULL FROM memories WHERE namespace = ? AND key = ?`,
+      `SELECT id, epoch, sequence, idx, revision, value IS NULL, accepted_at_ms FROM memories
+       WHERE namespace = ? AND key = ?`,
     )
     this.#insert = db.prepare(
       `INSERT INTO memories (namespace, key, revision, ${content}) VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -89,6 +98,10 @@ export class SqliteWriter {
     this.#findGeneration = rows(`SELECT outcomes / ${GENERATION_SIZE} FROM state`)
     this.#findOutcome = rows(
       `SELECT superseded FROM outcomes WHERE generation IN (?1, ?1 - 1) AND epoch = ?2 AND sequence = ?3 AND idx = ?4`,
+    )
+    const twin = 'accepted_at_ms = ?2 AND embed = ?3 AND metadata IS ?4 AND value IS ?5'
+    this.#findTwin = rows(
+      `SELECT 1 FROM memories WHERE id = ?1 AND ${twin} UNION ALL SELECT 1 FROM history WHERE memory_id = ?1 AND ${twin}`,
     )
     this.#recordOutcome = db.prepare(
       `INSERT INTO outcomes (generation, epoch, sequence, idx, superseded) VALUES (?, ?, ?, ?, 1)`,
@@ -175,11 +188,14 @@ export class SqliteWriter {
       tally.liveKeys += value === null ? 0 : 1
       return countApplied(version, tally)
     }
-    const [id, epoch, sequence, index, revision, deleted] = current
+    const [id, epoch, sequence, index, revision, deleted, acceptedAtMs] = current
     const order = compareVersions(version, { epoch, sequence, index })
     if (order === 0) return { outcome: 'applied', repeated: true }
-    if (order < 0) return this.#settleLate(id, version, tally)
     const content = this.#contentOf(write, current)
+    if (mayRepeat(version) && this.#findTwin.get(id, write.acceptedAtMs, ...content)) {
+      return { outcome: 'applied', repeated: true }
+    }
+    if (order < 0 || isOvertaken(write, { acceptedAtMs })) return this.#settleLate(id, version, tally)
     this.#keepCurrent.run(id)
     this.#overwrite(id, revision + 1, write, content, nowMs, tally)
     tally.liveKeys += deleted - (content[2] === null ? 1 : 0)
