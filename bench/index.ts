@@ -9,9 +9,12 @@ import { connectRedis, waitUntilReady } from '../src/queue/connection.ts'
 import { privateRedisSocket, startPrivateRedis } from '../src/queue/privateRedis.ts'
 import { type Figure, figure, inTurn, show, showFigure } from './measure.ts'
 import { emptyNodeMs, enqueueMs, idleCost, startDaemon, stopDaemon } from './processes.ts'
+import { barePushRate, pushRate, startSlowServer } from './push.ts'
 import { type Bench, drainRate, enqueueRate, latencies } from './rates.ts'
 
 const ROUNDS = 5
+/** Fewer, as each takes the server's 20 ms times the jobs. */
+const PUSH_ROUNDS = 3
 const JOBS = 10_000
 
 interface Row {
@@ -78,6 +81,25 @@ async function benchRates(bench: Bench): Promise<void> {
   }
 }
 
+async function benchPushes(bench: Bench): Promise<void> {
+  const server = await startSlowServer()
+  // As many at once as the daemon makes unless it is told otherwise.
+  const at = { ...bench, concurrency: 16 }
+  const drain = await inTurn(
+    PUSH_ROUNDS,
+    () => pushRate(at, server, JOBS),
+    () => barePushRate(at, server, JOBS),
+  )
+  report({
+    name: 'pushing to a server that answers in 20 ms, 16 in flight, per second',
+    goal: '0.70 or more',
+    ratio: drain.ratio,
+    ours: showFigure(drain.ours),
+    bare: showFigure(drain.bare),
+  })
+  await server.stop()
+}
+
 async function benchProcesses(folder: string): Promise<void> {
   const startsMs: number[] = []
   for (let start = 0; start < ROUNDS; start++) {
@@ -121,18 +143,20 @@ async function benchProcesses(folder: string): Promise<void> {
 console.log(`node ${process.version}, ${cpus().length} x ${cpus()[0]?.model}`)
 const only = process.argv[2]
 const folder = mkdtempSync(join(tmpdir(), 'memsync-bench-'))
-if (only !== 'processes') {
+if (only === undefined || only === 'rates' || only === 'push') {
   const server = await startPrivateRedis({ dataDir: folder })
   const redis = connectRedis({ kind: 'socket', path: server.socketPath }, 'worker')
   await waitUntilReady(redis, 5000)
-  await benchRates({
+  const bench: Bench = {
     redis,
     endpoint: { kind: 'socket', path: server.socketPath },
     prefix: 'bench',
     concurrency: 100,
-  })
+  }
+  if (only !== 'push') await benchRates(bench)
+  if (only !== 'rates') await benchPushes(bench)
   redis.disconnect()
   await server.stop()
 }
-if (only !== 'rates') await benchProcesses(folder)
+if (only === undefined || only === 'processes') await benchProcesses(folder)
 rmSync(folder, { recursive: true })

@@ -19,7 +19,7 @@ import { percentile } from './measure.ts'
 const KEEP_COMPLETED = { count: 1000, age: 3600 }
 const VALUE = { note: 'x'.repeat(480) }
 
-function memories(count: number): { key: string; value: unknown }[] {
+export function memories(count: number): { key: string; value: unknown }[] {
   return Array.from({ length: count }, (_, number) => ({ key: `bench-${number}`, value: VALUE }))
 }
 
@@ -37,7 +37,8 @@ export interface Bench {
   concurrency: number
 }
 
-function counter() {
+/** Counts what ends, and tells when it is so many. */
+export function counter() {
   let seen = 0
   let waiting: { target: number; resolve: () => void } | undefined
   return {

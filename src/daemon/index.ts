@@ -35,10 +35,18 @@ import { Lifecycle, type Part } from './lifecycle.ts'
 import { Notifier } from './notifier.ts'
 import { acquireProcessLock, instanceLockPath, type ProcessLock } from './processLock.ts'
 import { PushService } from './pushService.ts'
+import { QueuePause } from './queuePause.ts'
 import { RedisSupervisor } from './redisSupervisor.ts'
 import { awaitRedis } from './redisWait.ts'
 import { readSpoolDepth, SpoolService } from './spoolService.ts'
-import { composeStatus, type ObservedQueues, readQueueFigures, type Status, unseenRemote } from './status.ts'
+import {
+  composeStatus,
+  type GateState,
+  type ObservedQueues,
+  readQueueFigures,
+  type Status,
+  unseenRemote,
+} from './status.ts'
 import { StoreHealth } from './storeHealth.ts'
 import { ProgressWatchdog, STALLED_EXIT_CODE } from './watchdog.ts'
 
@@ -74,6 +82,7 @@ export class Daemon {
     sinceMs: Date.now(),
     reason: 'not connected yet',
   }
+  private readonly queuePause: QueuePause
   private lastSuccessMs: number | undefined
   private readonly remote: Remote | undefined
   private readonly notifier: Notifier
@@ -89,6 +98,7 @@ export class Daemon {
     this.remote = openConfiguredRemote(config)
     this.notifier = new Notifier(config, logger)
     this.spool = new Spool(config.dataDir, config.spoolMaxBytes)
+    this.queuePause = new QueuePause(logger)
     const gaveUp = Promise.withResolvers<number>()
     this.gaveUp = gaveUp.promise
     this.giveUp = gaveUp.resolve
@@ -366,13 +376,18 @@ export class Daemon {
     const { worker } = this
     const figures = await this.figures(this.producer, worker)
     if (!worker || !figures) return undefined
+    if (this.producer) await this.queuePause.look(this.producer.queues.sync)
     return {
       waiting: figures.sync.waiting ?? 0,
       active: figures.sync.active ?? 0,
       finished: worker.lane.finishedCount,
-      isGateOpen: this.storeHealth?.gate !== 'shut',
+      isGateOpen: this.syncGate !== 'shut',
       isRedisReachable: this.redisCondition.state === 'up',
     }
+  }
+
+  private get syncGate(): GateState {
+    return this.queuePause.isPaused ? 'shut' : (this.storeHealth?.gate ?? 'unknown')
   }
 
   private get redisCondition(): RedisCondition {
@@ -432,7 +447,7 @@ export class Daemon {
         since: new Date(sinceMs).toISOString(),
       },
       figures,
-      syncGate: this.storeHealth?.gate ?? 'unknown',
+      syncGate: this.syncGate,
       pushGate: this.remote ? (this.push?.gate ?? 'unknown') : 'off',
       remote: this.push?.remoteStatus ?? unseenRemote(this.config),
       store,
@@ -456,7 +471,7 @@ export class Daemon {
     figures: Awaited<ReturnType<typeof this.figures>>,
   ): Status['daemon']['progress']['state'] {
     if (this.watchdog?.stalled || this.push?.stalled) return 'stalled'
-    if (!figures || this.redisCondition.state !== 'up' || this.storeHealth?.gate === 'shut') return 'waiting'
+    if (!figures || this.redisCondition.state !== 'up' || this.syncGate === 'shut') return 'waiting'
     const { waiting, active, delayed } = figures.sync
     return (waiting ?? 0) + (active ?? 0) + (delayed ?? 0) === 0 ? 'idle' : 'working'
   }

@@ -104,8 +104,6 @@ export class PushService {
     if (await store.adoptRemote(remoteIdentity(config))) {
       logger.info({ kind: config.remoteKind }, 'a new remote: every memory will be pushed to it')
     }
-    // Shut until the first probe has answered.
-    this.worker.lane.setConcurrency(0)
     this.worker.start()
     this.monitor.start()
     this.watchdog.start()
@@ -162,7 +160,7 @@ export class PushService {
   }
 
   private applyConcurrency(): void {
-    this.worker.lane.setConcurrency(this.redisUsable ? this.gateConcurrency : 0)
+    this.worker.setConcurrency(this.redisUsable ? this.gateConcurrency : 0)
   }
 
   /** One log line per change, and the operator, for whom a short outage is none. */

@@ -15,8 +15,8 @@ import { compareVersions, type Version } from '../jobs/version.ts'
 /** What a push needs of the lane. */
 export interface PushContext {
   store: Pick<Store, 'find' | 'receipts' | 'remoteState'>
-  remote: Remote
-  /** Resolves once the receipt is durable. */
+  remote: Pick<Remote, 'push' | 'remove' | 'probe'>
+  /** Resolves once the receipt is written. */
   recordReceipt(name: MemoryName, receipt: Receipt): Promise<void>
   /** Whether the remote was found away since the push began. */
   wasAway: () => boolean

@@ -9,12 +9,13 @@
 import { setImmediate as immediate } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
 import type { Config } from '../config.ts'
-import { type MemsyncError, toMemsyncError } from '../errors.ts'
-import { memoryPush } from '../handlers/memoryPush.ts'
+import { MemsyncError, toMemsyncError } from '../errors.ts'
+import { memoryPush, type PushContext } from '../handlers/memoryPush.ts'
 import type { MemoryName, Store } from '../infrastructure/memory/port.ts'
 import type { Remote } from '../infrastructure/remote/port.ts'
 import { PUSH_JOB, PUSH_QUEUE } from '../jobs/index.ts'
 import type { Logger } from '../logger.ts'
+import { CallSlots } from './callSlots.ts'
 import { DeadLetterSweep } from './deadLetterSweep.ts'
 import { type DeadLetter, DeadLetters } from './deadLetters.ts'
 import { FailureBreadth } from './failureBreadth.ts'
@@ -23,6 +24,8 @@ import { parsePointer, pointerOptions } from './pointer.ts'
 import { ReceiptWriter } from './receipts.ts'
 
 const MARK_BATCH = 500
+/** Jobs in flight for each call: while one is fetched or its receipt is written, another's call is under way. */
+const JOBS_PER_CALL = 2
 const SWEEP_INTERVAL_MS = 60_000
 
 export interface PushWorkerOptions {
@@ -47,6 +50,7 @@ export class PushWorker {
   private readonly receipts: ReceiptWriter
   private readonly deadLetterSweep: DeadLetterSweep
   private readonly breadth = new FailureBreadth()
+  private readonly slots: CallSlots
   private readonly marked = new Map<string, MemoryName>()
   private marking: Promise<void> | undefined
   private sweeping: Promise<void> | undefined
@@ -59,11 +63,12 @@ export class PushWorker {
     const { config, redis, logger } = options
     this.options = options
     this.receipts = new ReceiptWriter(options.store)
+    this.slots = new CallSlots(config.pushConcurrency)
     this.lane = new Lane({
       queueName: PUSH_QUEUE,
       queuePrefix: config.queuePrefix,
       redis,
-      concurrency: config.pushConcurrency,
+      concurrency: 0,
       process: (job, signal) => this.process(job, signal),
       stageOf: () => 'push',
       logger,
@@ -86,6 +91,11 @@ export class PushWorker {
     this.deadLetterSweep.start()
     this.requestSweep()
     this.sweepTimer = setInterval(() => void this.sweepIfIdle(), SWEEP_INTERVAL_MS)
+  }
+
+  /** How many calls may be under way from now on; 0, as at first, fetches nothing. */
+  setConcurrency(calls: number): void {
+    this.lane.setConcurrency(calls > 1 ? calls * JOBS_PER_CALL : calls)
   }
 
   /** See `Lane.stop`. */
@@ -128,15 +138,16 @@ export class PushWorker {
   }
 
   private async process(job: LaneJob, signal: AbortSignal): Promise<unknown> {
-    const { store, remote, logger, timesShut } = this.options
+    const { store, logger, timesShut } = this.options
     const name = parsePointer(job.data)
     const timesShutBefore = timesShut()
     const startedAt = performance.now()
+    const wasAway = () => timesShut() !== timesShutBefore
     const pushing = memoryPush(name, {
       store,
-      remote,
+      remote: this.pacedRemote(wasAway),
       attempt: job.attempt,
-      wasAway: () => timesShut() !== timesShutBefore,
+      wasAway,
       signal,
       recordReceipt: (of, receipt) => this.receipts.record(of, receipt),
     })
@@ -151,6 +162,24 @@ export class PushWorker {
     )
     if (result.outcome === 'superseded') this.tellSuperseded()
     return { status: 'success', outcome: result.outcome }
+  }
+
+  /** The remote, at no more calls at once than are allowed. */
+  private pacedRemote(wasAway: () => boolean): PushContext['remote'] {
+    const { remote } = this.options
+    const run = <T>(call: () => Promise<T>) =>
+      this.slots.run(() => {
+        if (!wasAway()) return call()
+        throw new MemsyncError(
+          'MEMSYNC_REMOTE_UNAVAILABLE',
+          "the remote went away before it was this push's turn",
+        )
+      })
+    return {
+      probe: (signal) => remote.probe(signal),
+      push: (memory, options) => run(() => remote.push(memory, options)),
+      remove: (target, options) => run(() => remote.remove(target, options)),
+    }
   }
 
   /** Once: where a data folder was lost, it is true of every memory that the remote held before. */

@@ -1,4 +1,4 @@
-/** Receipts of many pushes at once, in one durable transaction; each push learns when its own is written. */
+/** Receipts of many pushes at once, in one transaction; each push learns when its own is written. */
 import { setImmediate as immediate } from 'node:timers/promises'
 import type { MemoryName, Receipt, Store } from '../infrastructure/memory/port.ts'
 

@@ -61,6 +61,17 @@ describe('answers', () => {
     expect((await ask('GET', AT)).json.value).toBe('new')
   })
 
+  test('the same version with another content is refused, and so is an older one that was held once', async () => {
+    const first = { body: { value: 'first' }, headers: { 'memory-version': '1-5-0' } }
+    await ask('PUT', AT, first)
+    const other = { body: { value: 'first', metadata: { a: 1 } }, headers: first.headers }
+    expect(await ask('PUT', AT, other)).toMatchObject({ status: 412, json: { version: '1-5-0' } })
+    expect(await ask('DELETE', AT, { headers: first.headers })).toMatchObject({ status: 412 })
+    await ask('PUT', AT, { body: { value: 'second' }, headers: { 'memory-version': '1-6-0' } })
+    expect(await ask('PUT', AT, first)).toMatchObject({ status: 412, json: { version: '1-6-0' } })
+    expect((await ask('GET', AT)).json.value).toBe('second')
+  })
+
   test('a delete is remembered, also of a key that never was', async () => {
     expect((await ask('DELETE', AT, { headers: { 'memory-version': '2-1-0' } })).status).toBe(404)
     const late = { body: { value: 'late' }, headers: { 'memory-version': '1-9-0' } }

@@ -1,6 +1,7 @@
 /** Invariants 4, 6 and 7: an outage is waited out, lanes do not wait for each other, and the remote converges. */
 import { readFileSync } from 'node:fs'
 import { afterEach, describe, expect, it } from 'vitest'
+import { MemsyncError } from '../../src/errors.ts'
 import { openSqliteStore } from '../../src/infrastructure/memory/sqlite.ts'
 import { contentOf } from '../../src/infrastructure/remote/content.ts'
 import { openRemote } from '../../src/infrastructure/remote/index.ts'
@@ -305,4 +306,46 @@ describe('the push lane', () => {
       expect(told[1]?.message).toBe('the remote is back')
     },
   )
+
+  it('makes no more calls at once than it may, and none once the remote is found away', async () => {
+    server = await SERVERS.http.start()
+    const real = openRemote('http', { url: server.url, key: KEY, callTimeoutMs: 1000, probeTimeoutMs: 500 })
+    let [underway, most, begun] = [0, 0, 0]
+    let isAway = false
+    remote = {
+      ...real,
+      probe: (signal) =>
+        isAway ? Promise.reject(new MemsyncError('MEMSYNC_REMOTE_UNAVAILABLE', 'away')) : real.probe(signal),
+      async push(memory, options) {
+        begun++
+        most = Math.max(most, ++underway)
+        try {
+          return await real.push(memory, options)
+        } finally {
+          underway--
+        }
+      },
+    }
+    server.inject({ kind: 'slow', delayMs: 30 })
+    machine = await startPushMachine(remote, {
+      ...{ remoteKind: 'http', remoteUrl: server.url, pushConcurrency: 3 },
+    })
+    await machine.write(Array.from({ length: 40 }, (_, n): [string, number] => [`k${n}`, n]))
+    await machine.pushed()
+    expect(most).toBe(3)
+    expect(begun).toBe(40)
+
+    server.heal()
+    server.inject({ kind: 'hang' })
+    await machine.write(Array.from({ length: 40 }, (_, n): [string, number] => [`k${n}`, -n]))
+    await waitFor('three calls hang', () => underway === 3)
+    isAway = true
+    await waitFor('the remote is down', () => machine.push.gate === 'shut')
+    await waitFor('the three calls have ended', () => underway === 0)
+    expect(begun).toBe(43)
+    isAway = false
+    server.heal()
+    await machine.pushed()
+    expect(await machine.push.worker.deadLetters.count()).toBe(0)
+  })
 })

@@ -75,7 +75,7 @@ describe('the files', () => {
     expect(readdirSync(dirname(path))).toEqual(['memory.db'])
   })
 
-  it('sync every commit and wait for other writers', async () => {
+  it('sync every commit of memories, none of receipts, and wait for other writers', async () => {
     const path = newPath()
     await makeStore(path)
     const trace = execFileSync(process.execPath, [
@@ -90,9 +90,16 @@ describe('the files', () => {
        const store = await openSqliteStore(${JSON.stringify(path)})
        await store.nextLocalVersion()
        await store.apply([], { epoch: 1, token: 't', batch: 1 })
+       const receipt = { lane: 'push', version: { epoch: 1, sequence: 1, index: 0 }, contentHash: '', atMs: 1 }
+       await store.recordReceipt('k1', 'default', receipt)
+       await store.apply([])
        console.log(JSON.stringify(seen))`,
     ])
-    expect(JSON.parse(trace.toString())).toEqual([['wal', 2, 2000]])
+    expect(JSON.parse(trace.toString())).toEqual([
+      ['wal', 2, 2000],
+      ['wal', 1, 2000],
+      ['wal', 2, 2000],
+    ])
   })
 })
 

@@ -6,6 +6,7 @@ import { pathToFileURL } from 'node:url'
 import { afterEach, describe, expect, it } from 'vitest'
 import { askDaemon, controlSocket } from '../../src/daemon/controlClient.ts'
 import { privateRedisSocket } from '../../src/queue/privateRedis.ts'
+import { probeRedis } from '../../src/queue/redisProcess.ts'
 import { privateRedisPid } from '../support/cli.ts'
 import { spawnDaemon, startDaemon, type TestDaemon } from '../support/daemon.ts'
 import { keysOf, type Producer, produceOn } from '../support/producer.ts'
@@ -149,8 +150,9 @@ describe('kill -9 of the private Redis under load', () => {
     const dataDir = dataFolder()
     const daemon = await daemonIn(dataDir)
     for (let kill = 1; kill <= 4; kill++) {
-      const pid = await waitFor('one runs', () => privateRedisPid(dataDir), { intervalMs: 1 })
-      process.kill(pid, 'SIGKILL')
+      const isReady = async () => (await probeRedis(privateRedisSocket(dataDir))) === 'ready'
+      await waitFor('one is ready', isReady, { intervalMs: 1 })
+      process.kill((await privateRedisPid(dataDir)) ?? 0, 'SIGKILL')
     }
     await waitFor('a memory is accepted', () => enqueue(dataDir, 'k'))
     await waitFor('it is synced', async () => (await daemon.status()).totals.synced === 1)
@@ -245,6 +247,26 @@ describe('a daemon that makes no progress', () => {
     process.kill(pid, 'SIGCONT')
     await nothingIsPending(producer, 10_000)
     expect(daemon.log.map((line) => line.msg)).toEqual(['the private redis runs', 'ready'])
+  })
+})
+
+describe('a queue that was paused in Redis', () => {
+  it('is told and shown, is no stall, and goes on when it is resumed', async () => {
+    const dataDir = dataFolder()
+    const daemon = await daemonIn(dataDir, { MEMSYNC_STALL_TIMEOUT_MS: '1000' })
+    const producer = await producerIn(dataDir)
+    await producer.queue.pause()
+    await producer.add(['k'])
+    await daemon.logged('the queue was paused from outside')
+    expect(await daemon.status()).toMatchObject({
+      daemon: { progress: { state: 'waiting' } },
+      lanes: { sync: { gate: 'shut', waiting: 1 } },
+    })
+    // Twice the stall timeout would end it.
+    await sleep(2500)
+    await producer.queue.resume()
+    await waitFor('it is synced', async () => (await daemon.status()).totals.synced === 1)
+    await daemon.logged('the queue was resumed')
   })
 })
 

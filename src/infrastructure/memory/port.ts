@@ -145,7 +145,10 @@ export interface Store {
    * True where it was taken; false where it is older, or the store has no such memory.
    */
   recordReceipt(key: string, namespace: string, receipt: Receipt): Promise<boolean>
-  /** The same for many, in one transaction. */
+  /**
+   * The same for many, in one transaction. It outlives the process at once and the machine with the next write that
+   * is applied: a receipt that is lost costs a look, and nothing else.
+   */
   recordReceipts(entries: readonly { key: string; namespace: string; receipt: Receipt }[]): Promise<boolean[]>
   receipts(key: string, namespace?: string): Promise<Receipt[]>
   /** Names of memories, tombstones included, whose newest version is neither pushed nor refused, by pages. */

@@ -52,6 +52,16 @@ function connect(path: string, options: StoreOptions): Connection | undefined {
   return { db, reader: new SqliteReader(db), writer, file: statSync(path) }
 }
 
+/** Commits what `work` does without waiting for the disk; the next write that does wait takes it along. */
+function withoutSync<T>(db: DatabaseSync, work: () => T): T {
+  db.exec('PRAGMA synchronous = NORMAL')
+  try {
+    return work()
+  } finally {
+    db.exec('PRAGMA synchronous = FULL')
+  }
+}
+
 class SqliteStore implements Store {
   readonly #path: string
   readonly #options: StoreOptions
@@ -117,16 +127,11 @@ class SqliteStore implements Store {
   }
 
   async nextLocalVersion(): Promise<Version> {
+    // No sync of its own: this reaches the disk with the write that carries the version, and a version that no write
+    // carried may be given out again.
     return this.#guard(() => {
       const { db, writer } = this.#writable()
-      // No sync of its own: the log is synced from its beginning, so this reaches the disk with the write that
-      // carries the version, and a version that no write carried may be given out again.
-      db.exec('PRAGMA synchronous = NORMAL')
-      try {
-        return writer.nextLocalVersion()
-      } finally {
-        db.exec('PRAGMA synchronous = FULL')
-      }
+      return withoutSync(db, () => writer.nextLocalVersion())
     })
   }
 
@@ -159,7 +164,12 @@ class SqliteStore implements Store {
   async recordReceipts(
     entries: readonly { key: string; namespace: string; receipt: Receipt }[],
   ): Promise<boolean[]> {
-    return this.#write((writer) => writer.recordReceipts(entries))
+    // No sync of its own: the end of a process loses none, and one that the end of the machine takes means that the
+    // lane looks again and finds its work done.
+    return this.#guard(() => {
+      const { db } = this.#writable()
+      return withoutSync(db, () => this.#write((writer) => writer.recordReceipts(entries)))
+    })
   }
 
   async adoptRemote(identity: string): Promise<boolean> {

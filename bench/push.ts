@@ -1,0 +1,111 @@
+/**
+ * The rate at which waiting pushes drain to a server that answers in 20 ms, beside a bare loop that makes the same
+ * calls at the same concurrency over a keep-alive agent of the same settings.
+ */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { Agent, request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { loadConfig } from '../src/config.ts'
+import { openStore } from '../src/infrastructure/memory/index.ts'
+import { memoryTarget, VERSION_HEADER } from '../src/infrastructure/remote/httpWire.ts'
+import { openRemote } from '../src/infrastructure/remote/index.ts'
+import { silentLogger } from '../src/logger.ts'
+import { connectRedis, waitUntilReady } from '../src/queue/connection.ts'
+import { PushWorker } from '../src/queue/pushWorker.ts'
+import { type Bench, counter, memories } from './rates.ts'
+
+const TOKEN = 'a-token-of-the-benchmark'
+const APPLY_BATCH = 1_000
+
+export interface SlowServer {
+  url: string
+  stop(): Promise<void>
+}
+
+export async function startSlowServer(): Promise<SlowServer> {
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'slowServer.mjs')], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const [port] = (await once(child.stdout, 'data')) as [Buffer]
+  return {
+    url: `http://127.0.0.1:${String(port).trim()}`,
+    async stop() {
+      const ended = once(child, 'exit')
+      child.kill()
+      await ended
+    },
+  }
+}
+
+/** Pushes per second of a drain of `count` waiting pointers. */
+export async function pushRate(bench: Bench, server: SlowServer, count: number): Promise<number> {
+  await bench.redis.flushall()
+  const folder = mkdtempSync(join(tmpdir(), 'memsync-bench-'))
+  const config = {
+    ...{ ...loadConfig({}, {}).config, dataDir: folder },
+    ...{ queuePrefix: bench.prefix, pushConcurrency: bench.concurrency },
+  }
+  const store = await openStore(config)
+  const writes = memories(count).map(({ key, value }, index) => ({
+    ...{ op: 'set' as const, namespace: 'default', key, valueJson: JSON.stringify(value) },
+    ...{ version: { epoch: 1, sequence: index + 1, index: 0 }, acceptedAtMs: Date.now() },
+  }))
+  for (let start = 0; start < count; start += APPLY_BATCH)
+    await store.apply(writes.slice(start, start + APPLY_BATCH))
+  const redis = connectRedis(bench.endpoint, 'worker')
+  await waitUntilReady(redis, 5000)
+  const remote = openRemote('http', { url: server.url, key: TOKEN })
+  const pushed = counter()
+  const fail = (error: Error) => {
+    throw error
+  }
+  const worker = new PushWorker({
+    ...{ config, redis, store, remote, logger: silentLogger, timesShut: () => 0 },
+    ...{ onDependencyFailure: fail, onWorkerError: fail, onSuccess: pushed.hit },
+  })
+  // As in an outage: all of them wait behind a gate that is shut.
+  worker.start()
+  while ((await worker.lane.queue.getWaitingCount()) < count)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  const startedAt = performance.now()
+  worker.setConcurrency(bench.concurrency)
+  await pushed.completed(count)
+  const seconds = (performance.now() - startedAt) / 1000
+  await worker.stop(8000)
+  remote.close()
+  redis.disconnect()
+  await store.close()
+  rmSync(folder, { recursive: true })
+  return count / seconds
+}
+
+/** The same calls from a bare loop. */
+export async function barePushRate(bench: Bench, server: SlowServer, count: number): Promise<number> {
+  const agent = new Agent({ keepAlive: true, scheduling: 'lifo' })
+  const left = memories(count).entries()
+  const call = async (index: number, key: string, value: unknown) => {
+    const body = JSON.stringify({ value })
+    const asked = request(`${server.url}${memoryTarget('default', key)}`, {
+      ...{ agent, method: 'PUT' },
+      headers: {
+        ...{ authorization: `Bearer ${TOKEN}`, [VERSION_HEADER]: `1-${index + 1}-0` },
+        ...{ 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
+      },
+    })
+    asked.end(body)
+    const [answer] = (await once(asked, 'response')) as [import('node:http').IncomingMessage]
+    JSON.parse(await text(answer))
+  }
+  const loop = async () => {
+    for (const [index, { key, value }] of left) await call(index, key, value)
+  }
+  const startedAt = performance.now()
+  await Promise.all(Array.from({ length: bench.concurrency }, loop))
+  const seconds = (performance.now() - startedAt) / 1000
+  agent.destroy()
+  return count / seconds
+}
