@@ -90,7 +90,11 @@ async function spool(
   memory: MemoryInput,
   how: Pick<SpoolRecord, 'acceptedAtMs' | 'mayRepeat'>,
 ): Promise<Receipt> {
-  const { spoolMemory } = await import('../producers/spoolMemory.ts')
+  const [{ spoolMemory }, { parsePayload }] = await Promise.all([
+    import('../producers/spoolMemory.ts'),
+    import('../jobs/index.ts'),
+  ])
+  parsePayload('MEMORY_SYNC', memory, context.config.maxValueBytes)
   const { uid } = await spoolMemory(context.config, memory, how)
   await noticeSpooled(context)
   return { uid }

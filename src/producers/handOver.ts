@@ -12,7 +12,7 @@ import { DEFAULT_NAMESPACE } from '../jobs/key.ts'
 export type HandedOver = { accepted: 'queued'; jobId: string } | { accepted: 'spooled'; uid: string }
 
 /**
- * Resolves once the memory is durable.
+ * Resolves once the memory is durable. It is one that keeps the contract, as the spool refuses nothing.
  * @throws what the memory breaks (MEMSYNC_INVALID_MEMORY, MEMSYNC_INVALID_VALUE, MEMSYNC_VALUE_TOO_LARGE), or why
  *   nothing takes it (MEMSYNC_SPOOL_FULL, MEMSYNC_SPOOL_UNAVAILABLE)
  */
