@@ -270,7 +270,7 @@ export class Daemon {
           },
           onRedisChange: (condition) => {
             this.push?.setRedisUsable(condition.state === 'up')
-            void this.spoolService?.look()
+            if (condition.state === 'up') this.spoolService?.request()
           },
           onDeadLetter: (entry) => this.tellFirstDeadLetter(entry),
           onApplied: (names) => this.push?.markApplied(names, this.worker?.epochs.life),

@@ -21,15 +21,22 @@ export type Notice =
   | { event: 'first-dead-letter'; lane: string; code: string; deadLetter: string }
   | { event: 'lane-stalled'; lane: string; reason: string }
 
+/** Tells one text, or throws why it could not. */
+type Deliver = (text: string, signal: AbortSignal) => Promise<void>
+
 export class Notifier {
-  private readonly config: Pick<Config, 'notifyCommand' | 'notifyUrl'>
   private readonly logger: Logger
-  private readonly underway = new Set<Promise<void>>()
+  /** Each with the last delivery it was given: one at a time, so that they arrive in order. */
+  private readonly channels: { deliver: Deliver; last: Promise<void> }[]
   private readonly closing = new AbortController()
 
-  constructor(config: Pick<Config, 'notifyCommand' | 'notifyUrl'>, logger: Logger) {
-    this.config = config
+  constructor({ notifyCommand, notifyUrl }: Pick<Config, 'notifyCommand' | 'notifyUrl'>, logger: Logger) {
     this.logger = logger
+    const deliveries: Deliver[] = []
+    if (notifyCommand !== undefined)
+      deliveries.push((text, signal) => runCommand(notifyCommand, text, signal))
+    if (notifyUrl !== undefined) deliveries.push((text, signal) => post(notifyUrl, text, signal))
+    this.channels = deliveries.map((deliver) => ({ deliver, last: Promise.resolve() }))
   }
 
   /** Returns at once; a failure is logged and nothing else. */
@@ -40,27 +47,27 @@ export class Notifier {
       host: hostname(),
       program: `memsyncd ${DAEMON_VERSION}`,
     })
-    const { notifyCommand, notifyUrl } = this.config
-    const signal = AbortSignal.any([this.closing.signal, AbortSignal.timeout(TIMEOUT_MS)])
-    if (notifyCommand !== undefined) this.send(notice, runCommand(notifyCommand, text, signal))
-    if (notifyUrl !== undefined) this.send(notice, post(notifyUrl, text, signal))
+    for (const channel of this.channels) {
+      channel.last = channel.last.then(() => this.send(notice, text, channel.deliver))
+    }
   }
 
   /** Resolves once what was told is delivered or given up, soon either way. */
   async close(): Promise<void> {
     const late = setTimeout(() => this.closing.abort(), CLOSE_GRACE_MS)
-    await Promise.all(this.underway)
+    await Promise.all(this.channels.map(({ last }) => last))
     clearTimeout(late)
   }
 
-  private send(notice: Notice, delivery: Promise<void>): void {
-    const sending = delivery
-      .catch((thrown: unknown) => {
-        const { message } = toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
-        this.logger.warn({ event: notice.event, reason: message }, 'the operator could not be told')
-      })
-      .finally(() => this.underway.delete(sending))
-    this.underway.add(sending)
+  private async send(notice: Notice, text: string, deliver: Deliver): Promise<void> {
+    const signal = AbortSignal.any([this.closing.signal, AbortSignal.timeout(TIMEOUT_MS)])
+    try {
+      signal.throwIfAborted()
+      await deliver(text, signal)
+    } catch (thrown) {
+      const { message } = toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
+      this.logger.warn({ event: notice.event, reason: message }, 'the operator could not be told')
+    }
   }
 }
 

@@ -33,7 +33,7 @@ const ROUTES = [MEMORY_PATH, LIST_PATH, HEALTH_PATH]
 
 /**
  * Serves until it is told to stop; resolves with the exit code.
- * @throws MEMSYNC_BAD_SETTING, MEMSYNC_ALREADY_RUNNING, and what the store cannot be opened with
+ * @throws MEMSYNC_BAD_SETTING, and what the store cannot be opened with
  */
 export async function runServer(config: Config): Promise<number> {
   const { serveToken: token, serveListen, maxValueBytes } = config

@@ -5,13 +5,16 @@
 import type { Queue } from 'bullmq'
 import { MemsyncError, toMemsyncError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
+import { FolderWatch } from '../producers/folderWatch.ts'
 import type { Spool } from '../producers/spool.ts'
 import { SpoolDrain, type SpoolTarget } from '../producers/spoolDrain.ts'
 import type { SpoolDepth } from '../producers/spoolFile.ts'
 import { addSpooled, lastJobId, withinDeadline } from '../queue/enqueue.ts'
 
-/** A look at an empty folder takes some 50 microseconds. */
-const LOOK_INTERVAL_MS = 500
+const LOOK_INTERVAL_MS = 10_000
+const RETRY_MS = 500
+/** Where the system does not tell of changes. */
+const UNTOLD_LOOK_INTERVAL_MS = 500
 
 export interface SpoolServiceOptions {
   spool: Spool
@@ -28,13 +31,22 @@ export class SpoolService {
   private readonly options: SpoolServiceOptions
   private readonly drain: SpoolDrain
   private readonly stopping = new AbortController()
-  private timer: NodeJS.Timeout | undefined
+  private readonly watch: FolderWatch
   private draining: Promise<void> | undefined
+  private retry: NodeJS.Timeout | undefined
   private toldFailure = false
 
   constructor(options: SpoolServiceOptions) {
     this.options = options
     this.drain = new SpoolDrain(options.spool, this.target, options.logger)
+    this.watch = new FolderWatch({
+      folder: options.spool.folder,
+      slowMs: LOOK_INTERVAL_MS,
+      fastMs: UNTOLD_LOOK_INTERVAL_MS,
+      concerns: (name) => name.endsWith('.spool'),
+      delayMs: 0,
+      look: () => this.look(),
+    })
   }
 
   private get target(): SpoolTarget {
@@ -59,16 +71,16 @@ export class SpoolService {
   async start(signal: AbortSignal): Promise<void> {
     const stop = () => this.stopping.abort()
     signal.addEventListener('abort', stop, { once: true })
-    await this.options.spool.removeAbandoned(Date.now()).catch(this.tellFailure)
+    await this.options.spool.prepare(Date.now()).catch(this.tellFailure)
     await this.look()
     signal.removeEventListener('abort', stop)
-    if (signal.aborted) return
-    this.timer = setInterval(() => void this.look(), LOOK_INTERVAL_MS)
+    if (!signal.aborted) this.watch.start()
   }
 
   async stop(): Promise<void> {
     this.stopping.abort()
-    clearInterval(this.timer)
+    clearTimeout(this.retry)
+    await this.watch.stop()
     // A failure was told to whoever asked for the drain.
     await this.draining?.catch(() => undefined)
   }
@@ -78,14 +90,21 @@ export class SpoolService {
     if (!(await this.options.spool.isEmpty())) await this.run()
   }
 
-  /** Drains what is there, if Redis can be used. */
-  readonly look = async (): Promise<void> => {
+  /** To be called when Redis is back. */
+  request(): void {
+    this.watch.request()
+  }
+
+  /** Drains what is there, if Redis can be used; where that fails, once more a moment later. */
+  private async look(): Promise<void> {
     if (!this.options.isRedisUp()) return
     try {
       await this.run()
       this.toldFailure = false
     } catch (thrown) {
       this.tellFailure(thrown)
+      clearTimeout(this.retry)
+      if (!this.stopping.signal.aborted) this.retry = setTimeout(() => this.request(), RETRY_MS)
     }
   }
 
@@ -114,8 +133,8 @@ export class SpoolService {
 export async function readSpoolDepth(spool: Spool): Promise<SpoolDepth | undefined> {
   try {
     return await spool.depth(Date.now())
-  } catch (thrown) {
-    toMemsyncError(thrown, 'MEMSYNC_SPOOL_UNAVAILABLE')
-    return undefined
+  } catch (error) {
+    if (error instanceof MemsyncError) return undefined
+    throw error
   }
 }

@@ -23,7 +23,7 @@ export const SPOOL_INDEX = 900_000
 export const SPOOL_REPEAT_INDEX = 950_000
 
 /** Whether the memory came through the spool, so that its sequence is later than its acceptance. */
-export function isSpooled({ index }: Version): boolean {
+function isSpooled({ index }: Version): boolean {
   return index >= SPOOL_INDEX && index < LOCAL_INDEX_BASE
 }
 

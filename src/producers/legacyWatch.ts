@@ -13,6 +13,7 @@ import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } f
 import { join } from 'node:path'
 import { toMemsyncError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
+import { FolderWatch } from './folderWatch.ts'
 import { readLegacyEntry } from './legacyEntry.ts'
 import { type LegacyFile, parseLegacyFile } from './legacyFile.ts'
 import type { LegacyIntake } from './legacyIntake.ts'
@@ -29,7 +30,7 @@ export interface LegacyWatchOptions {
   intake: LegacyIntake
   maxValueBytes: number
   logger: Logger
-  /** Between two looks, in milliseconds. */
+  /** Between two looks where no change is told, in milliseconds. */
   intervalMs?: number
   /** How long a file may be half written, or be written to under its old name, in milliseconds. */
   graceMs?: number
@@ -48,12 +49,21 @@ export class LegacyWatch {
   private readonly options: Required<LegacyWatchOptions>
   private readonly lists: ListState[]
   private readonly told = new Set<string>()
-  private timer: NodeJS.Timeout | undefined
-  private looking: Promise<void> | undefined
+  /** Whether a renamed emergency file may be there; one of a process before this, too. */
+  private mayBeTaking = true
+  private readonly watch: FolderWatch
   private stopped = false
 
   constructor(options: LegacyWatchOptions) {
-    this.options = { intervalMs: 500, graceMs: 5_000, ...options }
+    this.options = { intervalMs: 1_000, graceMs: 5_000, ...options }
+    this.watch = new FolderWatch({
+      folder: options.folder,
+      slowMs: this.options.intervalMs,
+      fastMs: this.options.intervalMs,
+      concerns: (name) => name === EMERGENCY_FILE || LIST_FILES.some((file) => file === name),
+      delayMs: Math.min(100, this.options.intervalMs),
+      look: () => this.look(),
+    })
     const lock = join(options.folder, LOCK_FILE)
     this.lists = LIST_FILES.map((name) => ({
       list: new LegacyList(join(options.folder, name), lock),
@@ -64,25 +74,17 @@ export class LegacyWatch {
   }
 
   start(): void {
-    this.timer = setInterval(() => void this.look(), this.options.intervalMs)
-    void this.look()
+    this.watch.start()
+    this.watch.request()
   }
 
   async stop(): Promise<void> {
     this.stopped = true
-    clearInterval(this.timer)
-    await this.looking
+    await this.watch.stop()
   }
 
-  /** One look at every file; one at a time. */
-  private look(): Promise<void> {
-    this.looking ??= this.lookAtAll().finally(() => {
-      this.looking = undefined
-    })
-    return this.looking
-  }
-
-  private async lookAtAll(): Promise<void> {
+  /** One look at every file. */
+  private async look(): Promise<void> {
     const { folder } = this.options
     if (!existsSync(folder)) {
       this.warnOnce('no folder', 'the legacy folder does not exist: it is looked for', { folder })
@@ -153,8 +155,14 @@ export class LegacyWatch {
     const { folder } = this.options
     const path = join(folder, EMERGENCY_FILE)
     const about = statSync(path, { throwIfNoEntry: false })
-    if (about && about.size > 0) renameSync(path, join(folder, `${TAKING}${Date.now()}`))
-    for (const name of readdirSync(folder)) if (name.startsWith(TAKING)) await this.lookAtTaking(name)
+    if (about && about.size > 0) {
+      renameSync(path, join(folder, `${TAKING}${Date.now()}`))
+      this.mayBeTaking = true
+    }
+    if (!this.mayBeTaking) return
+    const names = readdirSync(folder).filter((name) => name.startsWith(TAKING))
+    this.mayBeTaking = names.length > 0
+    for (const name of names) await this.lookAtTaking(name)
   }
 
   /** Who opened it under its old name may still write to it, so it is read again until that is over. */

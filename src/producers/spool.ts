@@ -96,8 +96,9 @@ export class Spool {
     await syncFolder(this.folder)
   }
 
-  /** Removes what producers that were killed left half written. */
-  async removeAbandoned(nowMs: number): Promise<void> {
+  /** Makes the folder, and removes what producers that were killed left half written. */
+  async prepare(nowMs: number): Promise<void> {
+    await mkdir(this.folder, { recursive: true, mode: 0o700 })
     for (const name of await this.names()) {
       if (!name.endsWith('.tmp')) continue
       const path = join(this.folder, name)

@@ -56,7 +56,7 @@ export class GuestQueue {
       const added = await withinDeadline(queue.addBulk(jobs), leftMs)
       return { jobIds: added.map((job) => String(job.id)) }
     } catch (thrown) {
-      const error = toMemsyncError(classifyRedisError(thrown) ?? thrown, 'MEMSYNC_QUEUE_UNAVAILABLE')
+      const error = toMemsyncError(thrown, 'MEMSYNC_QUEUE_UNAVAILABLE')
       this.close()
       return { error, mayBeTaken: sent && error.code !== 'MEMSYNC_QUEUE_REFUSED' }
     }

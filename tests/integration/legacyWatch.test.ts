@@ -63,7 +63,7 @@ const put = (name: string, document: unknown) => writeFileSync(path(name), JSON.
 const read = (name: string) => JSON.parse(readFileSync(path(name), 'utf8'))
 const spool = (maxBytes = 2 ** 30) => new Spool(dataDir, maxBytes)
 
-function startWatch(maxBytes?: number): LegacyWatch {
+function startWatch({ maxBytes, graceMs = GRACE_MS }: { maxBytes?: number; graceMs?: number } = {}) {
   const recording = recordingLogger()
   log = recording.log
   const watch = new LegacyWatch({
@@ -72,7 +72,7 @@ function startWatch(maxBytes?: number): LegacyWatch {
     maxValueBytes: 1024 * 1024,
     logger: recording.logger,
     intervalMs: 20,
-    graceMs: GRACE_MS,
+    graceMs,
   })
   watches.push(watch)
   watch.start()
@@ -177,7 +177,7 @@ describe('the queue and the dead letters', () => {
 
   it('stay where they are while the spool takes nothing, which is told once', async () => {
     put('mem0_queue.json', { queue: [entry('a')], failed: [], last_100: [] })
-    const watch = startWatch(1)
+    const watch = startWatch({ maxBytes: 1 })
     await waitFor('it was tried', () => log.length > 0)
     await watch.stop()
     expect(log).toMatchObject([{ level: 'warn', fields: { code: 'MEMSYNC_SPOOL_FULL' } }])
@@ -237,7 +237,8 @@ describe('the emergency lines', () => {
   it('are taken in, also what a producer still writes under the old name', async () => {
     const open = openSync(path('mem0_emergency.json'), 'a')
     writeSync(open, line('a') + line('b').slice(0, 10))
-    startWatch()
+    // Longer than this test pauses within a line.
+    startWatch({ graceMs: 1500 })
     await untilDurable(1)
     writeSync(open, line('b').slice(10))
     appendFileSync(path('mem0_emergency.json'), line('c'))

@@ -109,4 +109,14 @@ describe('the notifier', () => {
       'MEMSYNC_NOTIFY_URL did not answer (AbortError)',
     ])
   })
+
+  it('tells one thing after the other, in order', async () => {
+    const file = join(tempDir(), 'told')
+    const { notifier } = notifierOf({ command: `sleep 0.1; cat >> '${file}'; echo >> '${file}'` })
+    for (const waiting of [1, 2, 3]) notifier.tell({ ...notice, waiting })
+    const lines = await waitFor('all is told', () => /^(.+\n){3}$/.exec(readFileSync(file, 'utf8'))?.[0])
+    const told = lines.trimEnd().split('\n')
+    expect(told.map((line) => (JSON.parse(line) as { waiting: number }).waiting)).toEqual([1, 2, 3])
+    await notifier.close()
+  })
 })

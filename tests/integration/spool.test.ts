@@ -11,11 +11,11 @@ import { SpoolDrain, type SpoolTarget } from '../../src/producers/spoolDrain.ts'
 import { parseSpoolRecords, type SpoolRecord } from '../../src/producers/spoolRecord.ts'
 import { addSpooled, lastJobId } from '../../src/queue/enqueue.ts'
 import { type Machine, startMachine } from '../support/machine.ts'
+import { PRODUCER_PROCESS } from '../support/producerRole.ts'
 import { recordingLogger } from '../support/recordingLogger.ts'
 import { tempDir } from '../support/tempDir.ts'
 import { waitFor } from '../support/waitFor.ts'
 
-const PROCESS = join(import.meta.dirname, '..', 'support', 'producerProcess.ts')
 const LIMIT = 2 ** 30
 
 let clock = 1_700_000_000_000
@@ -87,7 +87,7 @@ describe('writing', () => {
     async () => {
       const folder = tempDir()
       const mounted = `mount -t tmpfs -o size=1m tmpfs "$1" && "$2" "$3" fillDisk "$1" && ls -a "$1/spool" | grep -c tmp`
-      const args = ['-rm', 'sh', '-c', mounted, 'sh', folder, process.execPath, PROCESS]
+      const args = ['-rm', 'sh', '-c', mounted, 'sh', folder, process.execPath, PRODUCER_PROCESS]
       // grep ends with 1 where it found none, which is what is hoped for.
       const output = execFileSync('sh', ['-c', 'unshare "$@"; true', 'sh', ...args]).toString()
       const [report = '', drafts] = output.trim().split('\n')
@@ -108,7 +108,7 @@ describe('writing', () => {
     const told = new Set<string>()
     await Promise.all(
       ['a', 'b', 'c', 'd', 'e', 'f'].map(async (name, index) => {
-        const child = spawn(process.execPath, [PROCESS, 'spoolForEver', dataDir, name])
+        const child = spawn(process.execPath, [PRODUCER_PROCESS, 'spoolForEver', dataDir, name])
         let said = ''
         child.stdout.on('data', (chunk: Buffer) => {
           said += chunk
@@ -132,7 +132,7 @@ describe('writing', () => {
     const [old, fresh] = ['old.tmp', 'fresh.tmp'].map((name) => join(spool.folder, name))
     for (const path of [old, fresh]) writeFileSync(path ?? '', 'half')
     utimesSync(old ?? '', 1, 1)
-    await spool.removeAbandoned(Date.now())
+    await spool.prepare(Date.now())
     expect(readdirSync(spool.folder).sort()).toEqual([expect.stringMatching(/spool$/), 'fresh.tmp'])
   })
 })

@@ -125,11 +125,13 @@ describe('beside a daemon', () => {
           redis: { state: 'up' },
         },
       })
-      expect(accepted).toMatchObject({ code: 0, document: { accepted: true, key: 'hung' } })
+      expect(accepted).toMatchObject({ code: 0, document: { accepted: true, spooled: true, key: 'hung' } })
     } finally {
       daemon.kill('SIGCONT')
     }
     await waitFor('it has arrived', async () => (await cli.run(['has', 'hung'])).code === 0)
+    // The daemon found the request in its socket too, and did not take it twice.
+    expect((await cli.run(['history', 'hung', '--json'])).stdout.trim().split('\n')).toHaveLength(1)
   })
 
   it('enqueue, delete and the reads load no library of the queue', async () => {

@@ -4,7 +4,7 @@ import { rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { privateRedisSocket } from '../../src/queue/privateRedis.ts'
 import { privateRedisPid } from '../support/cli.ts'
 import { startDaemon, type TestDaemon } from '../support/daemon.ts'
@@ -16,6 +16,9 @@ import { waitFor } from '../support/waitFor.ts'
 /** A lock of BullMQ's runs out after this: a daemon that is blocked for longer loses its jobs. */
 const LOCK_DURATION_MS = 10_000
 
+/** Of which much is waiting for what the daemon does by itself. */
+vi.setConfig({ testTimeout: 60_000 })
+
 const cleanUps: (() => unknown)[] = []
 afterEach(async () => {
   for (let cleanUp = cleanUps.pop(); cleanUp; cleanUp = cleanUps.pop()) await cleanUp()
@@ -26,6 +29,8 @@ async function daemonIn(dataDir: string, settings: Record<string, string> = {}):
   cleanUps.push(async () => {
     daemon.kill('SIGKILL')
     await daemon.ended
+    const pid = await privateRedisPid(dataDir)
+    if (pid !== undefined) process.kill(pid, 'SIGKILL')
   })
   return daemon
 }
@@ -104,11 +109,15 @@ describe('a store that another process has locked', () => {
   })
 })
 
+// Of the system; they need root.
+const MOUNT = 'mount'
+const UNMOUNT = 'umount'
+
 const canMount = (() => {
   const folder = tempDir()
   try {
-    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', folder], { stdio: 'ignore' })
-    execFileSync('umount', [folder])
+    execFileSync(MOUNT, ['-t', 'tmpfs', 'tmpfs', folder], { stdio: 'ignore' })
+    execFileSync(UNMOUNT, [folder])
     return true
   } catch {
     // Not root, or no such command: a disk of a size of our own is not to be had here.
@@ -119,8 +128,8 @@ const canMount = (() => {
 /** A folder on a disk of 20 MB of its own. */
 function smallDisk(): string {
   const folder = tempDir()
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=20m,mode=0700', 'tmpfs', folder])
-  cleanUps.push(() => execFileSync('umount', ['--lazy', folder]))
+  execFileSync(MOUNT, ['-t', 'tmpfs', '-o', 'size=20m,mode=0700', 'tmpfs', folder])
+  cleanUps.push(() => execFileSync(UNMOUNT, ['--lazy', folder]))
   return folder
 }
 

@@ -1,16 +1,15 @@
 /** A program that hands memories over: whatever Redis does, each call settles soon and the program ends by itself. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
 import { Spool } from '../../src/producers/spool.ts'
 import { openBlackHole } from '../support/blackHole.ts'
 import { isolatedEnvironment } from '../support/daemon.ts'
+import { PRODUCER_PROCESS } from '../support/producerRole.ts'
 import { startTestRedis } from '../support/redis.ts'
 import { startTcpProxy } from '../support/tcpProxy.ts'
 import { tempDir } from '../support/tempDir.ts'
 
-const PROCESS = join(import.meta.dirname, '..', 'support', 'producerProcess.ts')
 const CALLS = 5
 
 const ends: (() => unknown)[] = []
@@ -29,7 +28,7 @@ async function runHost(
   onCall: (call: number) => void = () => undefined,
   dataDir = tempDir(),
 ) {
-  const child = spawn(process.execPath, [PROCESS, 'host', dataDir, String(CALLS)], {
+  const child = spawn(process.execPath, [PRODUCER_PROCESS, 'host', dataDir, String(CALLS)], {
     env: isolatedEnvironment(dataDir, env),
     stdio: ['ignore', 'pipe', 'inherit'],
   })

@@ -8,6 +8,7 @@ import { loadConfig } from '../../src/config.ts'
 import { openStore } from '../../src/infrastructure/memory/index.ts'
 import { commandLine, MEMSYNC } from '../support/cli.ts'
 import { isolatedEnvironment, startDaemon } from '../support/daemon.ts'
+import { PRODUCER_PROCESS } from '../support/producerRole.ts'
 import { startTestRedis } from '../support/redis.ts'
 import { printedSeed } from '../support/seed.ts'
 import { tempDir } from '../support/tempDir.ts'
@@ -42,7 +43,7 @@ it('every accepted memory is applied or superseded, once', { timeout: 90_000 }, 
   const environment = isolatedEnvironment(dataDir, env)
   const producer = (role: string, name: string) =>
     run(
-      spawn(process.execPath, [join(SUPPORT, 'producerProcess.ts'), role, dataDir, name], {
+      spawn(process.execPath, [PRODUCER_PROCESS, role, dataDir, name], {
         env: environment,
         stdio: ['ignore', 'pipe', 'inherit'],
       }),

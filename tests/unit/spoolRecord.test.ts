@@ -23,6 +23,7 @@ describe('a spool file', () => {
         const bytes = Buffer.from(records.map(formatSpoolRecord).join(''))
         expect(parseSpoolRecords(bytes)).toEqual({ records: plain(records), unreadable: 0 })
       }),
+      { numRuns: 50 },
     )
   })
 

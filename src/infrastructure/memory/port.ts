@@ -1,9 +1,9 @@
 /**
  * What a memory store is, whatever engine holds it. Every engine passes the same conformance suite.
  *
- * A store keeps, for each (namespace, key), the newest accepted write by `compareVersions` (and by `isOvertaken`
- * for what came through the spool), the writes before it (history), and the receipts of what became of it. Deletes are kept as tombstones, so that an older write
- * does not bring a key back.
+ * A store keeps, for each (namespace, key), the newest accepted write by `compareVersions` (and by `isOvertaken` for
+ * what came through the spool), the writes before it (history), and the receipts of what became of it. Deletes are
+ * kept as tombstones, so that an older write does not bring a key back.
  */
 import type { JsonValue } from '../../jobs/jsonValue.ts'
 import type { Version } from '../../jobs/version.ts'
