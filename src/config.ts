@@ -260,6 +260,13 @@ export const SETTINGS = {
     example: '{project}',
     description: 'The namespace of what `memsync hook` stores, with the same placeholders.',
   },
+  MEMSYNC_HOOK_TIMEOUT_MS: {
+    parse: integer(100, 60_000),
+    default: '300',
+    example: '1000',
+    description:
+      'How long `memsync hook` may take, its own start included, in milliseconds; more for a slow machine.',
+  },
   MEMSYNC_LOG_LEVEL: {
     parse: oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),
     default: 'info',
@@ -320,6 +327,7 @@ export interface Config {
   hookEvents: string[]
   hookKey: string
   hookNamespace: string
+  hookTimeoutMs: number
   logLevel: string
   workerJob: string | undefined
   workerPayload: string | undefined
@@ -449,6 +457,7 @@ export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedC
     hookEvents: sure(read('MEMSYNC_HOOK_EVENTS')),
     hookKey: sure(read('MEMSYNC_HOOK_KEY')),
     hookNamespace: sure(read('MEMSYNC_HOOK_NAMESPACE')),
+    hookTimeoutMs: sure(read('MEMSYNC_HOOK_TIMEOUT_MS')),
     logLevel: sure(read('MEMSYNC_LOG_LEVEL')),
     workerJob: read('WORKER_JOB'),
     workerPayload: read('WORKER_PAYLOAD'),

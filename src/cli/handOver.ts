@@ -2,7 +2,6 @@
  * Handing one write over, as fast as it goes: a running daemon takes it over its socket, which needs no library on this
  * side; where none answers, this process does it as any producer does, to a Redis that runs or to the spool.
  */
-import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { askDaemon } from '../daemon/controlClient.ts'
 import { MemsyncError } from '../errors.ts'
@@ -91,14 +90,12 @@ async function spool(
   memory: MemoryInput,
   how: Pick<SpoolRecord, 'acceptedAtMs' | 'mayRepeat'>,
 ): Promise<Receipt> {
-  const { config } = context
-  const [{ Spool }, { parsePayload }] = await Promise.all([
-    import('../producers/spool.ts'),
+  const [{ spoolMemory }, { parsePayload }] = await Promise.all([
+    import('../producers/spoolMemory.ts'),
     import('../jobs/index.ts'),
   ])
-  parsePayload('MEMORY_SYNC', memory, config.maxValueBytes)
-  const uid = randomUUID()
-  await new Spool(config.dataDir, config.spoolMaxBytes).write([{ uid, ...how, memory }])
+  parsePayload('MEMORY_SYNC', memory, context.config.maxValueBytes)
+  const { uid } = await spoolMemory(context.config, memory, how)
   await noticeSpooled(context)
   return { uid }
 }

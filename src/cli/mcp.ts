@@ -4,11 +4,11 @@ import { serveMcp } from '../producers/mcp.ts'
 import { searchByWords } from '../producers/search.ts'
 import type { CommandContext } from './context.ts'
 
-/** What is left of the 50 ms goes to the fallback. */
-const ANSWER_TIMEOUT_MS = 30
+/** What is left of the 50 ms goes to the spool. */
+const ANSWER_TIMEOUT_MS = 25
 
 export async function mcp({ config }: CommandContext): Promise<number> {
-  const handOver = createHandOver({ dataDir: config.dataDir, answerTimeoutMs: ANSWER_TIMEOUT_MS })
+  const handOver = createHandOver(config, ANSWER_TIMEOUT_MS)
   await serveMcp({ config, handOver, search: searchByWords })
   return 0
 }

@@ -3,13 +3,11 @@ import type { Config } from '../config.ts'
 import type { Store } from '../infrastructure/memory/port.ts'
 import type { MemoryInput } from '../jobs/index.ts'
 import type { Logger } from '../logger.ts'
-import type { HttpInterface } from '../producers/http.ts'
 import type { Part } from './lifecycle.ts'
 import type { Status } from './status.ts'
 
 /** What the daemon answers for. */
 interface Answers {
-  enqueue(memory: MemoryInput): Promise<{ jobId: string }>
   /** @throws MEMSYNC_STORE_UNAVAILABLE before there is one */
   store(): Store
   status(): Promise<Status>
@@ -17,25 +15,28 @@ interface Answers {
 }
 
 export function httpPart(config: Config, logger: Logger, answers: Answers): Part {
-  let http: HttpInterface | undefined
+  let stop: (() => Promise<void>) | undefined
   const { http: endpoint, dataDir, maxValueBytes } = config
   return {
     name: 'HTTP',
     start: async () => {
       if (!endpoint) return
-      const [{ HttpInterface }, { searchByWords }] = await Promise.all([
+      const [{ HttpInterface }, { searchByWords }, { createProducer }] = await Promise.all([
         import('../producers/http.ts'),
         import('../producers/search.ts'),
+        import('../producers/client.ts'),
       ])
-      const { enqueue, ...others } = answers
-      const handOver = async (memory: MemoryInput) => ({
-        accepted: 'queued' as const,
-        ...(await enqueue(memory)),
-      })
-      const sources = { ...others, handOver, search: searchByWords, maxValueBytes }
-      http = new HttpInterface({ endpoint, dataDir, sources, logger })
+      // As any other producer: to the queue, or to the spool while Redis is away.
+      const producer = createProducer({ config })
+      const handOver = (memory: MemoryInput) => producer.enqueue(memory)
+      const sources = { ...answers, handOver, search: searchByWords, maxValueBytes }
+      const http = new HttpInterface({ endpoint, dataDir, sources, logger })
+      stop = async () => {
+        await http.stop()
+        await producer.close()
+      }
       await http.start()
     },
-    stop: async () => http?.stop(),
+    stop: async () => stop?.(),
   }
 }

@@ -194,7 +194,6 @@ export class Daemon {
 
   private httpPart(): Part {
     return httpPart(this.config, this.logger, {
-      enqueue: (data) => this.enqueue({ job: 'MEMORY_SYNC', data }),
       store: () => this.openedStore(),
       status: () => this.status(),
       isStalled: () => this.watchdog?.stalled ?? false,

@@ -1,46 +1,43 @@
 /**
- * How a producer hands one memory over: the daemon takes it over its socket, in a few milliseconds; where none does,
- * whatever `fallback` is. Only Node's own modules: the hook's fast path loads this file.
+ * How an agent's hook and MCP server hand one memory over: the daemon takes it over its socket, in a few milliseconds;
+ * where it does not, the spool takes it. Only Node's own modules until then: the hook's fast path loads this file.
  */
+import type { Config } from '../config.ts'
 import { askDaemon } from '../daemon/controlClient.ts'
 import { MemsyncError } from '../errors.ts'
 import type { MemoryInput } from '../jobs/index.ts'
 import { DEFAULT_NAMESPACE } from '../jobs/key.ts'
 
-/** What became of an accepted memory: it is a job in the queue, or a line in the spool. Either is on disk. */
+/** What became of an accepted memory: it is a job in the queue, or a record in the spool. Either is on disk. */
 export type HandedOver = { accepted: 'queued'; jobId: string } | { accepted: 'spooled'; uid: string }
 
 /**
- * Resolves once the memory is durable.
+ * Resolves once the memory is durable. It is one that keeps the contract, as the spool refuses nothing.
  * @throws what the memory breaks (MEMSYNC_INVALID_MEMORY, MEMSYNC_INVALID_VALUE, MEMSYNC_VALUE_TOO_LARGE), or why
- *   nothing takes it now (MEMSYNC_QUEUE_UNAVAILABLE, MEMSYNC_QUEUE_REFUSED)
+ *   nothing takes it (MEMSYNC_SPOOL_FULL, MEMSYNC_SPOOL_UNAVAILABLE)
  */
 export type HandOver = (memory: MemoryInput) => Promise<HandedOver>
 
-interface HandOverOptions {
-  dataDir: string
-  /** How long the daemon may take before the fallback is asked, in milliseconds. */
-  answerTimeoutMs: number
-  /** Asked where no daemon takes it, with what the daemon answered, if anything. */
-  fallback?: HandOver
-}
-
-/** Hands over to the daemon of this data folder first. */
-export function createHandOver({ dataDir, answerTimeoutMs, fallback }: HandOverOptions): HandOver {
+/**
+ * Hands over to the daemon of this data folder, or to its spool.
+ * @param answerTimeoutMs how long the daemon may take before the spool is written, in milliseconds
+ */
+export function createHandOver(config: Config, answerTimeoutMs: number): HandOver {
   return async (memory) => {
-    let reason: MemsyncError
+    const acceptedAtMs = Date.now()
+    const request = { op: 'enqueue', job: 'MEMORY_SYNC', data: memory, acceptedAtMs }
+    let how: { mayRepeat?: true } = {}
     try {
-      const request = { op: 'enqueue', job: 'MEMORY_SYNC', data: memory }
-      const answer = await askDaemon(dataDir, request, answerTimeoutMs)
+      const answer = await askDaemon(config.dataDir, request, answerTimeoutMs)
       if (answer) return { accepted: 'queued', jobId: String(answer.jobId) }
-      reason = new MemsyncError('MEMSYNC_QUEUE_UNAVAILABLE', 'no daemon runs, so nothing took the memory')
     } catch (thrown) {
-      // An outage is somebody else's fault, so another may take it; anything else is the memory's own.
+      // An outage is somebody else's fault, so the spool takes it; anything else is the memory's own.
       if (!(thrown instanceof MemsyncError) || thrown.class !== 'outage') throw thrown
-      reason = thrown
+      // A daemon that did not answer may take it yet.
+      how = { mayRepeat: true }
     }
-    if (fallback) return fallback(memory)
-    throw reason
+    const { spoolMemory } = await import('./spoolMemory.ts')
+    return spoolMemory(config, memory, { acceptedAtMs, ...how })
   }
 }
 

@@ -2,7 +2,7 @@
  * `memsync hook`: stores an agent's hook event, and shows its user one line where the protocol has a place for it.
  *
  * Whatever happens (no JSON, no end of it, nothing running, a wrong setting), it ends with exit code 0 within 300 ms of
- * its start, says nothing else on stdout, and puts what went wrong on stderr, which is the agent's debug log. An exit
+ * its start (MEMSYNC_HOOK_TIMEOUT_MS), says nothing else on stdout, and puts what went wrong on stderr, which is the agent's debug log. An exit
  * code of 2 would keep a prompt from the agent. It is loaded without the rest of the program.
  */
 import { randomBytes } from 'node:crypto'
@@ -11,15 +11,20 @@ import { type Config, loadConfig, type SettingName } from '../config.ts'
 import { askDaemon } from '../daemon/controlClient.ts'
 import type { Status } from '../daemon/status.ts'
 import { MemsyncError } from '../errors.ts'
+import type { MemoryInput } from '../jobs/index.ts'
+import { encodeJsonValue } from '../jobs/jsonValue.ts'
+import { findTextProblem, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES } from '../jobs/key.ts'
 import { createHandOver } from './handOver.ts'
 import { type HookInput, memoryOf } from './hookEvents.ts'
 
-/** From the start of the process; what is left of the 300 ms is for the system to end it. */
-const DEADLINE_MS = 240
+const DEFAULT_TIMEOUT_MS = 300
+/** What the system takes to start and to end a process, beyond what the process sees of its own time. */
+const SYSTEM_MS = 60
 /** What it gets in any case: where the machine took longer than that to start it, one look is still worth it. */
 const LEAST_TIME_MS = 40
-const HAND_OVER_TIMEOUT_MS = 80
-const STATUS_TIMEOUT_MS = 120
+/** What the daemon gets of the time: to take the memory, before the spool does, and to tell its status. */
+const HAND_OVER_SHARE = 0.2
+const STATUS_SHARE = 0.4
 /** The longest event that is looked at: to parse more would take too long. */
 const MAX_INPUT_BYTES = 8 * 1024 * 1024
 
@@ -53,11 +58,19 @@ export async function runHook(args: string[]): Promise<never> {
     if (input && isShown(input)) show(`memsync: ${reason}`)
     process.exit(0)
   }
-  setTimeout(giveUp, Math.max(LEAST_TIME_MS, DEADLINE_MS - performance.now()), 'not done in time')
+  const endBy = (timeoutMs: number) =>
+    setTimeout(giveUp, Math.max(LEAST_TIME_MS, timeoutMs - SYSTEM_MS - performance.now()), 'not done in time')
+  const preliminary = endBy(DEFAULT_TIMEOUT_MS)
   process.on('uncaughtException', (error) => giveUp(`failed (${error.name})`))
   try {
+    const settings = trySettings(args)
+    if ('config' in settings) {
+      endBy(settings.config.hookTimeoutMs)
+      clearTimeout(preliminary)
+    }
     input = await readInput()
-    show(await answer(input, args))
+    if ('error' in settings) throw settings.error
+    show(await answer(input, settings))
   } catch (thrown) {
     // A stranger's message may hold a value.
     const failed = `failed (${thrown instanceof Error ? thrown.name : typeof thrown})`
@@ -72,12 +85,12 @@ function isShown({ hook_event_name }: HookInput): boolean {
 }
 
 /** Stores what is to be stored; the line for the user, if there is one. */
-async function answer(input: HookInput, args: string[]): Promise<string | undefined> {
-  const { config, embed } = readSettings(args)
-  const { hookEvents: events, hookKey: key, hookNamespace: namespace, maxValueBytes, dataDir } = config
+async function answer(input: HookInput, { config, embed }: Settings): Promise<string | undefined> {
+  const { hookEvents: events, hookKey: key, hookNamespace: namespace, maxValueBytes } = config
   const moment = { nowMs: Date.now(), id: randomBytes(4).toString('hex') }
   const memory = memoryOf(input, { events, key, namespace, embed, maxValueBytes }, moment)
-  const handOver = createHandOver({ dataDir, answerTimeoutMs: HAND_OVER_TIMEOUT_MS })
+  if (memory) checkMemory(memory, maxValueBytes)
+  const handOver = createHandOver(config, Math.round(config.hookTimeoutMs * HAND_OVER_SHARE))
   const [line] = await Promise.all([
     input.hook_event_name === 'SessionStart' ? lookAtHealth(input, config) : undefined,
     memory && handOver(memory),
@@ -85,8 +98,29 @@ async function answer(input: HookInput, args: string[]): Promise<string | undefi
   return line
 }
 
+/** What a setting can still make wrong of a memory. @throws MEMSYNC_INVALID_MEMORY, MEMSYNC_VALUE_TOO_LARGE */
+function checkMemory({ key, namespace, value }: MemoryInput, maxValueBytes: number): void {
+  const problem = findTextProblem(key, MAX_KEY_BYTES) ?? findTextProblem(namespace, MAX_NAMESPACE_BYTES)
+  if (problem) throw new MemsyncError('MEMSYNC_INVALID_MEMORY', `key or namespace: ${problem}`)
+  encodeJsonValue(value, maxValueBytes)
+}
+
+interface Settings {
+  config: Config
+  embed: boolean
+}
+
+/** What is wrong with them is said once it is known whether somebody sees it. */
+function trySettings(args: string[]): Settings | { error: unknown } {
+  try {
+    return readSettings(args)
+  } catch (error) {
+    return { error }
+  }
+}
+
 /** @throws MEMSYNC_BAD_USAGE, MEMSYNC_BAD_SETTING */
-function readSettings(args: string[]): { config: Config; embed: boolean } {
+function readSettings(args: string[]): Settings {
   try {
     const { values } = parseArgs({ args, options: OPTIONS })
     const flags = Object.entries(SETTING_OF).map(([option, setting]) => [
@@ -100,10 +134,13 @@ function readSettings(args: string[]): { config: Config; embed: boolean } {
   }
 }
 
-async function lookAtHealth(input: HookInput, { dataDir }: Config): Promise<string | undefined> {
+async function lookAtHealth(
+  input: HookInput,
+  { dataDir, hookTimeoutMs }: Config,
+): Promise<string | undefined> {
   const { healthLine } = await import('./hookNotice.ts')
   try {
-    const found = await askDaemon(dataDir, { op: 'status' }, STATUS_TIMEOUT_MS)
+    const found = await askDaemon(dataDir, { op: 'status' }, Math.round(hookTimeoutMs * STATUS_SHARE))
     return healthLine(input, found?.status as Status | undefined, Date.now())
   } catch (thrown) {
     if (!(thrown instanceof MemsyncError)) throw thrown

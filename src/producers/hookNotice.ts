@@ -21,6 +21,10 @@ export function healthLine(
   }
   if (source === 'clear' || source === 'compact') return undefined
   const { waiting, delayed, active } = status.lanes.sync
-  const pending = waiting === null ? '' : `, ${waiting + (delayed ?? 0) + (active ?? 0)} waiting`
+  const known = [waiting, delayed, active, status.spool.records].reduce(
+    (sum, next) => (sum ?? 0) + (next ?? 0),
+    0,
+  )
+  const pending = waiting === null ? '' : `, ${known} waiting`
   return `memsync: ${status.store.keys.toLocaleString('en-US')} memories stored${pending}`
 }

@@ -127,12 +127,14 @@ function createMcpServer(options: McpOptions, logger: Logger): McpServer {
       const status = await findStatus(config)
       const troubles = findTroubles(status, Date.now())
       const { waiting, delayed, active } = status.lanes.sync
+      const spooled = status.spool.records
       return {
         healthy: troubles.length === 0,
         troubles,
         daemonRunning: status.daemon.running,
         memories: status.store.keys,
-        waiting: waiting === null ? null : waiting + (delayed ?? 0) + (active ?? 0),
+        waiting:
+          waiting === null || spooled === null ? null : waiting + (delayed ?? 0) + (active ?? 0) + spooled,
         deadLetters: status.deadLetters,
         remote: status.remote.state,
       }

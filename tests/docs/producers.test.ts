@@ -145,7 +145,7 @@ describe('the tables', () => {
   })
 
   it('of the hook’s settings: their defaults', () => {
-    for (const { Setting = '', Default } of tableBelow(producers, '## A hook').slice(0, 3)) {
+    for (const { Setting = '', Default } of tableBelow(producers, '## A hook').slice(0, 4)) {
       expect(SETTINGS[Setting as keyof typeof SETTINGS], Setting).toMatchObject({ default: Default })
     }
   })

@@ -1,7 +1,7 @@
 /** `memsync hook` as an agent meets it: exit code 0 in time, whatever happens, and one line where a user sees it. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -14,6 +14,10 @@ import { tempDir } from '../support/tempDir.ts'
 import { waitFor } from '../support/waitFor.ts'
 
 const LIMIT_MS = 300
+/** A machine on which Node itself takes longer than this to start is too busy for the limit, which then grows with it. */
+const BARE_START_MS = 60
+/** Where it matters what a hook did, and not how fast. */
+const PATIENT = { MEMSYNC_HOOK_TIMEOUT_MS: '20000' }
 const prompt = {
   hook_event_name: 'UserPromptSubmit',
   session_id: 's1',
@@ -53,24 +57,33 @@ async function hook(
   return { code, stdout, stderr, ms: performance.now() - startedMs }
 }
 
-/** One that was in time, as the machine of a test may be too busy for the first. */
-async function doneHook(...given: Parameters<typeof hook>): Promise<HookEnd> {
-  for (let tries = 0; tries < 20; tries++) {
-    const end = await hook(...given)
-    if (!end.stderr.includes('not done in time') && !end.stderr.includes('did not answer')) return end
-  }
-  throw new Error('the machine is too busy for a hook')
+/** However busy the machine of the test is. */
+function patientHook(
+  dataDir: string,
+  input: unknown,
+  options: { args?: string[]; env?: Record<string, string> } = {},
+) {
+  return hook(dataDir, input, { ...options, env: { ...PATIENT, ...options.env } })
 }
 
-/** The best of some tries, as the machine of a test may be busy: what is always late is too late. */
-async function expectInTime(run: () => Promise<HookEnd>): Promise<HookEnd> {
-  let last: HookEnd | undefined
+async function bareStartMs(): Promise<number> {
+  const startedMs = performance.now()
+  await once(spawn(process.execPath, ['-e', '0']), 'close')
+  return performance.now() - startedMs
+}
+
+/** Runs it until it was in time, some tries at most: what is always late is too late. */
+async function expectInTime(...[dataDir, input, options = {}]: Parameters<typeof hook>): Promise<HookEnd> {
+  let told = ''
   for (let tries = 0; tries < 5; tries++) {
-    last = await run()
-    expect(last.code).toBe(0)
-    if (last.ms < LIMIT_MS) return last
+    const slowness = Math.max(1, (await bareStartMs()) / BARE_START_MS)
+    const env = slowness > 1 ? { MEMSYNC_HOOK_TIMEOUT_MS: String(Math.ceil(LIMIT_MS * slowness)) } : {}
+    const end = await hook(dataDir, input, { ...options, env: { ...env, ...options.env } })
+    expect(end.code).toBe(0)
+    if (end.ms < LIMIT_MS * slowness) return end
+    told += ` ${Math.round(end.ms)} ms of ${Math.round(LIMIT_MS * slowness)};`
   }
-  throw new Error(`never within ${LIMIT_MS} ms; the last took ${last?.ms} ms`)
+  throw new Error(`never in time:${told}`)
 }
 
 const systemMessage = ({ stdout }: HookEnd) => (JSON.parse(stdout) as { systemMessage: string }).systemMessage
@@ -99,8 +112,8 @@ describe('beside a daemon', () => {
   it('stores the event, says nothing, and is quick', async () => {
     // The first run fills the compile cache, which the hooks of a user have.
     await hook(cli.dataDir, prompt)
-    await doneHook(cli.dataDir, prompt)
-    const end = await expectInTime(() => doneHook(cli.dataDir, prompt))
+    await patientHook(cli.dataDir, prompt)
+    const end = await expectInTime(cli.dataDir, prompt)
     console.log(`memsync hook: ${Math.round(end.ms)} ms`)
     expect(end).toMatchObject({ code: 0, stdout: '', stderr: '' })
     const [memory] = await waitFor('it is stored', async () => {
@@ -121,9 +134,9 @@ describe('beside a daemon', () => {
       tool_name: 'Bash',
       tool_input: { command: 'ls' },
     }
-    expect(await doneHook(cli.dataDir, tool)).toMatchObject({ code: 0, stdout: '', stderr: '' })
+    expect(await patientHook(cli.dataDir, tool)).toMatchObject({ code: 0, stdout: '', stderr: '' })
     const args = ['--events', 'PostToolUse', '--key', 'last/{event}', '--namespace', '{project}', '--embed']
-    expect(await doneHook(cli.dataDir, tool, { args })).toMatchObject({ code: 0, stderr: '' })
+    expect(await patientHook(cli.dataDir, tool, { args })).toMatchObject({ code: 0, stderr: '' })
     await waitFor('it is stored', async () => (await listed('last/', '--namespace', 'app')).length === 1)
     const [stored] = await listed('last/', '--namespace', 'app')
     expect(stored).toMatchObject({ key: 'last/PostToolUse', value: { tool_name: 'Bash' }, embed: true })
@@ -131,25 +144,24 @@ describe('beside a daemon', () => {
       expect.stringContaining('PostToolUse'),
     )
     const env = { MEMSYNC_HOOK_EVENTS: 'PostToolUse', MEMSYNC_HOOK_KEY: 'from-settings' }
-    await doneHook(cli.dataDir, tool, { env })
+    await patientHook(cli.dataDir, tool, { env })
     await waitFor('it is stored', async () => (await listed('from-settings')).length === 1)
   })
 
   it('says at the start of a session how the memory is, and later only what is wrong', async () => {
-    const well = await doneHook(cli.dataDir, start)
+    const well = await patientHook(cli.dataDir, start)
     expect(well.stdout.trimEnd().split('\n')).toHaveLength(1)
     expect(systemMessage(well)).toMatch(/^memsync: \d+ memories stored, \d+ waiting$/)
-    expect((await doneHook(cli.dataDir, { ...start, source: 'compact' })).stdout).toBe('')
+    expect((await patientHook(cli.dataDir, { ...start, source: 'compact' })).stdout).toBe('')
     await redis.kill()
     await waitFor('the daemon notices', async () => (await daemon.status()).redis.state === 'down')
-    expect(systemMessage(await doneHook(cli.dataDir, { ...start, source: 'compact' }))).toMatch(
+    expect(systemMessage(await patientHook(cli.dataDir, { ...start, source: 'compact' }))).toMatch(
       /Redis cannot be reached/,
     )
-    const lost = await doneHook(cli.dataDir, prompt)
-    expect(lost).toMatchObject({ code: 0, stderr: expect.stringContaining('MEMSYNC_QUEUE_UNAVAILABLE') })
-    expect(systemMessage(lost)).toContain('MEMSYNC_QUEUE_UNAVAILABLE')
+    const spooled = { ...prompt, session_id: 'spooled' }
+    expect(await patientHook(cli.dataDir, spooled)).toMatchObject({ code: 0, stdout: '', stderr: '' })
     await redis.restart()
-    await waitFor('Redis is back', async () => (await daemon.status()).redis.state === 'up')
+    await waitFor('what was spooled is stored', async () => (await listed('agent/spooled/')).length > 0)
   })
 
   it('loads no library but Node', async () => {
@@ -171,7 +183,6 @@ describe('beside a daemon', () => {
 describe('whatever happens, it ends with 0 in time and blocks nothing', () => {
   const huge = JSON.stringify({ ...prompt, prompt: 'x'.repeat(9 * 1024 * 1024) })
   it.each([
-    ['no daemon', prompt, {}, 'no daemon runs'],
     ['no input', '', {}, 'no hook event'],
     ['no JSON', '{"hook_event_name":', {}, 'no hook event'],
     ['another JSON', '[1,2]', {}, 'no hook event'],
@@ -181,7 +192,7 @@ describe('whatever happens, it ends with 0 in time and blocks nothing', () => {
     ['a wrong setting', prompt, { env: { MEMSYNC_HOOK_EVENTS: '!' } }, 'MEMSYNC_HOOK_EVENTS'],
     ['a wrong template', prompt, { args: ['--key', '{user}'] }, '{user}'],
     ['a wrong flag', prompt, { args: ['--nonsense'] }, '--nonsense'],
-    ['an unusable data folder', prompt, { args: ['--data-dir', '/dev/null'] }, 'no daemon runs'],
+    ['an unusable data folder', prompt, { args: ['--data-dir', '/dev/null'] }, 'MEMSYNC_SPOOL_UNAVAILABLE'],
     [
       'a settings file that is none',
       prompt,
@@ -190,14 +201,14 @@ describe('whatever happens, it ends with 0 in time and blocks nothing', () => {
     ],
   ])('%s', async (_what, input, options, reason) => {
     const dataDir = tempDir()
-    const end = await expectInTime(() => hook(dataDir, input, options))
+    const end = await expectInTime(dataDir, input, options)
     expect(end.stderr).toMatch(/^memsync hook: .*\n$/)
     expect(end.stderr).toContain(reason)
     expect(end.stderr + end.stdout).not.toContain('Use SQLite.')
   })
 
   it('a stdin that never ends', async () => {
-    const end = await expectInTime(() => hook(tempDir(), undefined))
+    const end = await expectInTime(tempDir(), undefined)
     expect(end).toMatchObject({ stdout: '', stderr: 'memsync hook: not done in time\n' })
   })
 
@@ -208,14 +219,31 @@ describe('whatever happens, it ends with 0 in time and blocks nothing', () => {
       server.listen(controlSocket(dataDir), resolve)
     })
     try {
-      const end = await expectInTime(() => hook(dataDir, start))
+      const end = await expectInTime(dataDir, start)
       expect(systemMessage(end)).toMatch(/did not answer|not done in time/)
-      expect((await expectInTime(() => hook(dataDir, prompt))).stderr).toMatch(
-        /did not answer|not done in time/,
-      )
+      await waitFor('it is in the spool', async () => {
+        await expectInTime(dataDir, prompt)
+        return existsSync(join(dataDir, 'spool')) && readdirSync(join(dataDir, 'spool')).length > 0
+      })
     } finally {
       server.close()
     }
+  })
+
+  it('no daemon: the event goes to the spool', async () => {
+    const dataDir = tempDir()
+    await patientHook(dataDir, prompt)
+    expect(await expectInTime(dataDir, prompt)).toMatchObject({ stdout: '', stderr: '' })
+    expect(readdirSync(join(dataDir, 'spool')).length).toBeGreaterThan(1)
+  })
+
+  it('a spool that is full: the user is told at once', async () => {
+    const dataDir = tempDir()
+    const env = { MEMSYNC_SPOOL_MAX_BYTES: '4096' }
+    await patientHook(dataDir, prompt, { env })
+    const lost = await patientHook(dataDir, prompt, { env })
+    expect(lost).toMatchObject({ code: 0, stderr: expect.stringContaining('MEMSYNC_SPOOL_FULL') })
+    expect(systemMessage(lost)).toMatch(/^memsync: .*MEMSYNC_SPOOL_FULL/)
   })
 
   it('a first word of another command is no hook, and a hook may have global options first', async () => {
@@ -230,7 +258,7 @@ describe('whatever happens, it ends with 0 in time and blocks nothing', () => {
   })
 
   it('without a daemon, the start of a session says so', async () => {
-    const { code, stdout } = await doneHook(tempDir(), start)
+    const { code, stdout } = await patientHook(tempDir(), start)
     expect({ code, stdout: JSON.parse(stdout) }).toEqual({
       code: 0,
       stdout: { systemMessage: 'memsync: no daemon runs; start it with `memsync daemon`' },

@@ -520,9 +520,10 @@ describe('a port that is taken', () => {
   })
 })
 
-it('with Redis away: alive, not ready, and a write is refused with when to come back', async () => {
+it('with Redis away: alive, not ready, and a write goes to the spool until that is full', async () => {
   const redis = await startTestRedis()
-  const http = await startHttpDaemon({ REDIS_URL: redis.url })
+  // Room for one file, so for one request.
+  const http = await startHttpDaemon({ REDIS_URL: redis.url, MEMSYNC_SPOOL_MAX_BYTES: '4096' })
   try {
     await http.daemon.logged('ready')
     await waitFor('it is ready', async () => (await http.ask('GET', '/readyz')).status === 200)
@@ -530,20 +531,33 @@ it('with Redis away: alive, not ready, and a write is refused with when to come 
     await waitFor('it notices', async () => (await http.ask('GET', '/readyz')).status === 503)
     expect((await http.ask('GET', '/healthz')).status).toBe(200)
     expect((await http.ask('GET', '/readyz')).json).toEqual({ status: 'waiting', reasons: ['redis is down'] })
+    expect((await http.ask('GET', '/v1/memories')).status).toBe(200)
+
+    const spooled = await http.post({ key: 'k', value: 'spooled' })
+    expect(spooled).toMatchObject({
+      status: 202,
+      json: { accepted: 'spooled', uid: expect.any(String), key: 'k', namespace: 'default' },
+    })
     const one = await http.post({ key: 'k', value: 1 })
-    expectRefusal(one, 503, 'MEMSYNC_QUEUE_UNAVAILABLE')
+    expectRefusal(one, 503, 'MEMSYNC_SPOOL_FULL')
     expect(one.headers['retry-after']).toBe('5')
     const stream = await http.ask('POST', '/v1/memories', {
       headers: NDJSON_TYPE,
       body: '\n{"key":"k","value":1}\n',
     })
-    expectRefusal(stream, 503, 'MEMSYNC_QUEUE_UNAVAILABLE')
+    expectRefusal(stream, 503, 'MEMSYNC_SPOOL_FULL')
     expect(stream.json).toMatchObject({ accepted: 0, goOnFromLine: 2 })
     const array = await http.post([{ key: 'k', value: 1 }])
     expect(array).toMatchObject({ status: 503, json: { accepted: 0, results: [{ error: {} }] } })
-    expect((await http.ask('GET', '/v1/memories')).status).toBe(200)
+
     await redis.restart()
-    await waitFor('it is taken again', async () => (await http.post({ key: 'k', value: 1 })).status === 202)
+    await waitFor('the spool is drained', async () => {
+      const { json } = await http.ask('GET', '/v1/memories/default/k')
+      return json.value === 'spooled'
+    })
+    await waitFor('it is queued again', async () => {
+      return (await http.post({ key: 'k', value: 1 })).json.accepted === 'queued'
+    })
   } finally {
     await http.stop()
     await redis.stop()

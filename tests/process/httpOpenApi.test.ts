@@ -34,6 +34,7 @@ beforeAll(async () => {
     REDIS_URL: redis.url,
     MEMSYNC_MAX_VALUE_BYTES: '1000',
     MEMSYNC_DRAIN_TIMEOUT_MS: '100',
+    MEMSYNC_SPOOL_MAX_BYTES: '4096',
   })
   await http.daemon.logged('ready')
   document = (await http.ask('GET', '/openapi.json')).json as unknown as Document
@@ -160,6 +161,8 @@ it('says of each answer, in each documented status, what it is', async () => {
   await redis.kill()
   await waitFor('it notices', async () => (await http.ask('GET', '/readyz')).status === 503)
   await hold('GET /readyz', 503, '/readyz')
+  // It fills the spool, which has room for one.
+  await hold('POST /v1/memories', 202, '/v1/memories', memories(JSON_TYPE, '{"key":"k","value":1}'))
   await hold('POST /v1/memories', 503, '/v1/memories', memories(JSON_TYPE, '[{"key":"k","value":1}]'))
   await hold('POST /v1/memories', 503, '/v1/memories', memories(NDJSON_TYPE, '{"key":"k","value":1}'))
   await hold('DELETE /v1/memories/{namespace}/{key}', 503, one)

@@ -88,8 +88,8 @@ describe('beside a daemon', () => {
   /** The receipt of a save that the daemon took, as the machine of a test may be too busy for the first. */
   const save = (agent: Agent, args: Record<string, unknown>) =>
     waitFor('it is queued', async () => {
-      const { isError, structuredContent } = await agent.call('memory_save', args)
-      return !isError && (structuredContent as Record<string, unknown>)
+      const receipt = await agent.ask('memory_save', args)
+      return receipt.accepted === 'queued' && receipt
     })
   const saved = (agent: Agent, key: string, namespace = 'default') =>
     waitFor(`${key} is there`, async () => (await agent.ask('memory_get', { key, namespace })).found)
@@ -255,39 +255,43 @@ describe('beside a daemon', () => {
   it('answers a save within 50 ms, whatever is down', async () => {
     const agent = await startAgent(dataDir, env)
     await save(agent, { key: 'fast', value: 1 })
+    // What the machine of the test itself adds, busy as it is: next to nothing where it is not.
+    const limitMs = async () => SAVE_LIMIT_MS + 4 * (await medianMs(10, () => agent.client.ping())).median
     const up = await medianMs(40, () => agent.call('memory_save', { key: 'fast', value: 'x'.repeat(1_000) }))
     told('all is well', up)
-    expect(up.median).toBeLessThan(SAVE_LIMIT_MS)
+    expect(up.median).toBeLessThan(await limitMs())
 
     redis.freeze()
-    const refused = async () =>
-      expectToolError(await agent.call('memory_save', { key: 'k', value: 1 }), 'MEMSYNC_QUEUE_')
+    const spooled = async () =>
+      expect(await agent.ask('memory_save', { key: 'k', value: 1 })).toEqual({
+        accepted: 'spooled',
+        uid: expect.stringMatching(/^[\da-f-]{36}$/),
+        key: 'k',
+        namespace: 'default',
+      })
     try {
-      const frozen = await medianMs(10, refused)
+      const frozen = await medianMs(10, spooled)
       told('Redis hangs', frozen)
-      expect(frozen.median).toBeLessThan(SAVE_LIMIT_MS)
+      expect(frozen.median).toBeLessThan(await limitMs())
     } finally {
       redis.thaw()
     }
 
     daemon.kill('SIGSTOP')
     try {
-      const hung = await medianMs(10, refused)
+      const hung = await medianMs(10, spooled)
       told('the daemon hangs', hung)
-      expect(hung.median).toBeLessThan(SAVE_LIMIT_MS)
+      expect(hung.median).toBeLessThan(await limitMs())
     } finally {
       daemon.kill('SIGCONT')
     }
-    await waitFor(
-      'it is taken again',
-      async () => !(await agent.call('memory_save', { key: 'k', value: 2 })).isError,
-    )
+    await save(agent, { key: 'again', value: 2 })
 
     await redis.kill()
     await waitFor('the daemon notices', async () => (await daemon.status()).redis.state === 'down')
-    const down = await medianMs(10, refused)
+    const down = await medianMs(10, spooled)
     told('Redis is down', down)
-    expect(down.median).toBeLessThan(SAVE_LIMIT_MS)
+    expect(down.median).toBeLessThan(await limitMs())
     expect(await agent.ask('memory_status')).toMatchObject({ healthy: false, daemonRunning: true })
     expect(await agent.ask('memory_get', { key: 'fast' })).toMatchObject({ found: true })
     await redis.restart()
@@ -296,9 +300,10 @@ describe('beside a daemon', () => {
 })
 
 describe('without a daemon', () => {
-  it('says that nothing was saved, that nothing runs, and what to do', async () => {
-    const agent = await startAgent(tempDir())
-    expectToolError(await agent.call('memory_save', { key: 'k', value: 1 }), 'no daemon runs')
+  it('a save goes to the spool, the status says what to do, and the next daemon takes it', async () => {
+    const dataDir = tempDir()
+    const agent = await startAgent(dataDir)
+    expect(await agent.ask('memory_save', { key: 'k', value: 1 })).toMatchObject({ accepted: 'spooled' })
     expect(await agent.ask('memory_get', { key: 'k' })).toEqual({ found: false })
     expect(await agent.ask('memory_list')).toEqual({ memories: [] })
     expect(await agent.ask('memory_status')).toMatchObject({
@@ -306,6 +311,16 @@ describe('without a daemon', () => {
       daemonRunning: false,
       troubles: [{ problem: expect.stringContaining('no daemon runs'), next: 'memsync daemon' }],
     })
+    const daemon = await startDaemon(dataDir)
+    await waitFor('it is stored', async () => (await agent.ask('memory_get', { key: 'k' })).found)
+    daemon.kill('SIGTERM')
+    await daemon.ended
+  })
+
+  it('a save that nothing takes is an error that says so', async () => {
+    const agent = await startAgent(tempDir(), { MEMSYNC_SPOOL_MAX_BYTES: '4096' })
+    await agent.ask('memory_save', { key: 'fits', value: 1 })
+    expectToolError(await agent.call('memory_save', { key: 'k', value: 1 }), 'MEMSYNC_SPOOL_FULL')
   })
 })
 
@@ -342,9 +357,11 @@ describe('its streams', () => {
     child.stdin.write('nonsense\n\n{"jsonrpc":"1.0"}\n[]\n{"half":\n')
     send(INITIALIZE)
     send({ jsonrpc: '2.0', method: 'notifications/initialized' })
-    send(call(2, 'memory_save', { key: 'k', value: 'x'.repeat(12 * 1024 * 1024) }))
+    send(call(2, 'memory_save', { key: 'k', value: 'x'.repeat(4 * 1024 * 1024) }))
     send(call(3, 'memory_get', { key: 'k' }))
-    await waitFor('both are answered', () => lines.filter(({ id }) => id === 2 || id === 3).length === 2)
+    await waitFor('both are answered', () => lines.filter(({ id }) => id === 2 || id === 3).length === 2, {
+      timeoutMs: 25_000,
+    })
     expect(lines.find(({ id }) => id === 2)).toMatchObject({
       result: { isError: true, content: [{ text: expect.stringContaining('MEMSYNC_VALUE_TOO_LARGE') }] },
     })
