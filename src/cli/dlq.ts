@@ -9,6 +9,7 @@ import { badUsage } from './failure.ts'
 import { daemonRuns } from './handOver.ts'
 import { notice, paintStdout, print, printable, printableLines, printJson } from './output.ts'
 import { parseRate, RedriveRun, tellRedriven } from './redrive.ts'
+import { checkSameRedis } from './sameRedis.ts'
 
 const CLASSES: readonly ErrorClass[] = ['permanent', 'transient', 'outage', 'credentials']
 
@@ -32,6 +33,7 @@ interface RedriveFlags extends SelectFlags {
 async function atDesk<T>(context: CommandContext, work: (desk: DeadLetterDesk) => Promise<T>): Promise<T> {
   // Loaded only for a call that is in order.
   const { DeadLetterDesk } = await import('../queue/deadLetterDesk.ts')
+  await checkSameRedis(context)
   const desk = await DeadLetterDesk.open(context.config)
   try {
     if (!(await daemonRuns(context))) await desk.sweep()
