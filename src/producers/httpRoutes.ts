@@ -122,14 +122,14 @@ async function deleteMemory(context: HttpContext, sources: HttpSources): Promise
 async function searchMemories(context: HttpContext, sources: HttpSources): Promise<Answer> {
   const { q, namespace, limit } = readQuery(context, ['q', 'namespace', 'limit'])
   if (q === undefined) throw badRequest('q: missing; it is the words to look for')
-  const { hits, complete } = await sources.search(sources.store(), {
+  const { hits, ...rest } = await sources.search(sources.store(), {
     query: q,
     limit: readLimit(limit, DEFAULT_SEARCH_LIMIT, MAX_SEARCH_LIMIT),
     signal: context.req.raw.signal,
     ...(namespace === undefined ? {} : { namespace }),
   })
   const found = hits.map(({ memory, excerpt }) => ({ ...memoryDocument(memory), excerpt }))
-  return { status: 200, body: { hits: found, complete } }
+  return { status: 200, body: { hits: found, ...rest } }
 }
 
 async function getStatus(context: HttpContext, sources: HttpSources): Promise<Answer> {

@@ -130,7 +130,8 @@ export const OPERATIONS = {
     operationId: 'searchMemories',
     summary: 'Search memories',
     description:
-      'Those that hold every word of the query in the key or the value, in any case; the best first.',
+      'Those that hold every word of the query in the key or the value, in any case, and those whose text means the ' +
+      'like where memories are embedded; the best first.',
     parameters: [
       { name: 'q', in: 'query', required: true, description: 'The words to look for.', schema: text },
       NAMESPACE,
@@ -138,7 +139,9 @@ export const OPERATIONS = {
     ],
     answers: {
       200: {
-        description: '`complete` is false where time was up before every memory had been looked at.',
+        description:
+          '`complete` is false where time was up before every memory had been looked at, `byMeaning` where words alone ' +
+          'were compared.',
         schema: object({
           hits: arrayOf({
             allOf: [ref('Memory')],
@@ -146,6 +149,7 @@ export const OPERATIONS = {
             required: ['excerpt'],
           }),
           complete: { type: 'boolean' },
+          byMeaning: { type: 'boolean' },
         }),
       },
     },
