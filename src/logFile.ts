@@ -112,9 +112,11 @@ export class LogFile {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
     const descriptor = openSync(path, 'a', 0o600)
     try {
+      const stats = fstatSync(descriptor)
+      // A device or a pipe is nothing to be set aside, nor closed to others.
+      if (!stats.isFile()) throw new Error(`${path} is no file`)
       fchmodSync(descriptor, 0o600)
-      const { ino, size } = fstatSync(descriptor)
-      this.file = { descriptor, inode: ino, bytes: size }
+      this.file = { descriptor, inode: stats.ino, bytes: stats.size }
     } catch (error) {
       closeSync(descriptor)
       throw error
