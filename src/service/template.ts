@@ -38,6 +38,13 @@ const TEMPLATES: Record<ServiceKind, string[]> = {
   'systemd-system': ['systemd', 'memsyncd-system.service'],
 }
 
+/** What systemd does not take in a command, however it is written. */
+const IN_A_COMMAND: Record<string, RegExp> = { node: /["'\\$]/, program: /\$/ }
+const UNUSABLE: Partial<Record<ServiceKind, Record<string, RegExp>>> = {
+  'systemd-user': IN_A_COMMAND,
+  'systemd-system': IN_A_COMMAND,
+}
+
 const PLACEHOLDER = /\{\{(\w+)\}\}/
 
 /** The template's text. */
@@ -60,12 +67,11 @@ function renderValue(kind: ServiceKind, name: string, values: UnitValues): strin
   const value: string | string[] | undefined = values[name as keyof UnitValues]
   if (value === undefined) throw new Error(`the template of ${kind} asks for ${name}`)
   for (const text of [value].flat()) {
-    if (/\p{Cc}/u.test(text)) {
-      throw new MemsyncError(
-        'MEMSYNC_BAD_SETTING',
-        `${name}: a control character cannot stand in a unit file`,
-      )
-    }
+    if (!/\p{Cc}/u.test(text) && !UNUSABLE[kind]?.[name]?.test(text)) continue
+    throw new MemsyncError(
+      'MEMSYNC_BAD_SETTING',
+      `${name}: ${JSON.stringify(text)} has a sign that cannot stand in a unit file`,
+    )
   }
   const { encode } = NOTATIONS[kind === 'launchd' ? 'xml' : 'systemd']
   // A dash: a folder that is not there yet is no reason not to start.
