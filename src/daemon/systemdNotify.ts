@@ -51,6 +51,7 @@ export class SystemdNotify {
   private readonly over = new AbortController()
   private last: Promise<void> = Promise.resolve()
   private isReady = false
+  private isLooking = false
   private lastText = ''
   private toldFailure = false
 
@@ -66,7 +67,15 @@ export class SystemdNotify {
 
   /** To be called as the daemon begins to start. */
   start(): void {
-    if (this.isOn) void this.run()
+    if (!this.isOn) return
+    const { patienceMs = DEFAULT_PATIENCE_MS, intervalMs = DEFAULT_INTERVAL_MS } = this.options
+    const watchdogMs = this.unitWatchdogMs || Number.POSITIVE_INFINITY
+    const patience = setTimeout(() => this.ready(), patienceMs)
+    const looks = setInterval(() => void this.lookOnce(), Math.min(intervalMs, watchdogMs / 4))
+    this.over.signal.addEventListener('abort', () => {
+      clearTimeout(patience)
+      clearInterval(looks)
+    })
   }
 
   /** The daemon has started. */
@@ -83,20 +92,12 @@ export class SystemdNotify {
     await this.send(['STOPPING=1', '--status=stopping'])
   }
 
-  private async run(): Promise<void> {
-    const { patienceMs = DEFAULT_PATIENCE_MS, intervalMs = DEFAULT_INTERVAL_MS } = this.options
-    const { signal } = this.over
-    const watchdogMs = this.unitWatchdogMs || Number.POSITIVE_INFINITY
-    try {
-      await sleep(patienceMs, undefined, { signal, ref: false })
-      this.ready()
-      for (;;) {
-        await sleep(Math.min(intervalMs, watchdogMs / 4), undefined, { signal, ref: false })
-        await this.look([])
-      }
-    } catch (error) {
-      if (!signal.aborted) throw error
-    }
+  /** One look at a time, should systemd be slow to listen. */
+  private async lookOnce(): Promise<void> {
+    if (this.isLooking) return
+    this.isLooking = true
+    await this.look([])
+    this.isLooking = false
   }
 
   /** Tells what has changed, and feeds the watchdog where there is progress. */
