@@ -32,7 +32,7 @@ export interface LogFileOptions {
 const LOOK_INTERVAL_MS = 1_000
 
 /** The file's name once it was set aside `generation` times; 0 is the current one. */
-export function logGeneration(path: string, generation: number): string {
+function logGeneration(path: string, generation: number): string {
   return generation === 0 ? path : `${path}.${generation}`
 }
 

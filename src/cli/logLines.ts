@@ -16,7 +16,7 @@ export interface LogFilter {
 type LogRecord = Record<string, unknown>
 
 /** Undefined for what is no line of the daemon: what Node printed as it died, or half a line. */
-export function parseLogLine(line: string): LogRecord | undefined {
+function parseLogLine(line: string): LogRecord | undefined {
   if (!line.startsWith('{')) return undefined
   try {
     return JSON.parse(line) as LogRecord

@@ -12,6 +12,13 @@ export function describeService(program: Command, action: Action): void {
     .description(
       'Runs the daemon as a service that starts by itself: an agent of launchd on macOS, a unit of systemd on Linux.',
     )
+    .addHelpText(
+      'after',
+      examples(
+        ['memsync service install', 'from now on, and now'],
+        ['memsync service status', 'does it run, and is it up to date?'],
+      ),
+    )
   service
     .command('install')
     .summary('install the service, or bring it up to date')

@@ -12,7 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from '../logger.ts'
 
 /** What is told of the daemon. */
-export interface Supervised {
+interface Supervised {
   /** It was given new workers and makes no progress even so. */
   isStalled(): boolean
   /** One line for `systemctl status`; no value, no key, no secret. */

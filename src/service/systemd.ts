@@ -89,7 +89,7 @@ const STATES: Record<string, ServiceState['state']> = {
 }
 
 /** The output of `systemctl show`. Pure. */
-export function parseSystemdState(text: string): ServiceState {
+function parseSystemdState(text: string): ServiceState {
   const found = Object.fromEntries(
     text.split('\n').map((line) => [line.split('=', 1)[0] ?? '', line.slice(line.indexOf('=') + 1)]),
   )

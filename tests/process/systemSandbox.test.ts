@@ -87,8 +87,8 @@ describe.skipIf(!canShutOff)('in the sandbox of the system unit', () => {
     expect(await askDaemon(dataDir, memory, 5000)).toHaveProperty('jobId')
     await waitFor('it is stored and pushed', async () => {
       const answer = await askDaemon(dataDir, { op: 'status' }, 5000)
-      const { synced, pushed } = (answer?.status as Status).totals
-      return synced === 1 && pushed === 1
+      const totals = (answer?.status as Status | undefined)?.totals
+      return totals?.synced === 1 && totals.pushed === 1
     })
     await waitFor('the watchdog is fed', () => systemd.told().includes('WATCHDOG=1'))
     expect(statSync(join(dataDir, 'redis', 'redis.sock')).uid).toBe(NOBODY)
