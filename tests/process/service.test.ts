@@ -2,13 +2,19 @@
  * `memsync service` as a user calls it. The manager itself cannot run here, so systemctl and its kin are stand-ins that
  * write down their calls; everything else is real.
  */
-import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
+import { parse } from 'plist'
 import { describe, expect, it } from 'vitest'
-import { LogFile } from '../../src/logFile.ts'
+import { askDaemon } from '../../src/daemon/controlClient.ts'
+import { readBack, renderUnit, type UnitValues } from '../../src/service/template.ts'
 import { commandLine, HAS_TERMINAL, runOnTerminal, WORKER } from '../support/cli.ts'
+import { launchdAgent } from '../support/launchdAgent.ts'
 import { type StandIns, standIns } from '../support/standIn.ts'
 import { tempDir } from '../support/tempDir.ts'
+import { waitFor } from '../support/waitFor.ts'
 
 const SHOW = `ActiveState=active
 MainPID=4242
@@ -251,14 +257,49 @@ describe.skipIf(process.platform !== 'linux')('on Linux', () => {
   })
 })
 
-describe('on a machine that is upgraded', () => {
-  it('the log of the service on macOS is read as any other', async () => {
-    // What launchd writes to is a plain file: the same reader as of the daemon's log.
-    const path = join(tempDir(), 'service.err.log')
-    const log = new LogFile({ path, maxBytes: 4096, maxFiles: 2 })
-    log.write('memsync: REDIS_URL is wrong\n')
-    log.close()
-    const { stdout } = await commandLine().run(['logs'], { env: { MEMSYNC_LOG_FILE: path } })
-    expect(stdout).toBe('memsync: REDIS_URL is wrong\n')
-  })
+/** Starts what a unit file names, with nothing of this shell, and stops it once it has taken a memory. */
+async function runAsManager([command = '', ...args]: string[], env: Record<string, string>): Promise<void> {
+  const { MEMSYNC_DATA_DIR: dataDir = '' } = env
+  const daemon = spawn(command, args, { env, cwd: '/', stdio: 'ignore' })
+  const ended = once(daemon, 'exit')
+  try {
+    const memory = { op: 'enqueue', job: 'MEMORY_SYNC', data: { key: 'k', value: 1 } }
+    await waitFor('it takes a memory', () => askDaemon(dataDir, memory, 5000), { timeoutMs: 20_000 })
+    // As the settings file says, at the level of debug.
+    await waitFor('it is stored', () =>
+      readFileSync(join(dataDir, 'memsync.log'), 'utf8').includes('"msg":"memory done"'),
+    )
+  } finally {
+    daemon.kill('SIGTERM')
+  }
+  expect(await ended).toEqual([0, null])
+  rmSync(join(dataDir, 'memsync.log'))
+}
+
+describe('what the unit file names', () => {
+  it.skipIf(process.platform !== 'linux')(
+    'is all that the daemon needs to run, its Redis among it: no shell, no HOME, from /',
+    async () => {
+      const { run, unit, settings } = machine({ linger: 'yes' })
+      await run(['install'])
+      writeFileSync(settings, 'MEMSYNC_LOG_LEVEL=debug\n')
+      const text = readFileSync(unit, 'utf8')
+      const [, node = '', program = ''] = /^ExecStart="(.*)" "(.*)"$/m.exec(text) ?? []
+      const variables = [...text.matchAll(/^Environment="(\w+)=(.*)"$/gm)].map(([, name, value]) => [
+        name,
+        value,
+      ])
+      await runAsManager([node, program], Object.fromEntries(variables))
+
+      // The agent of launchd, filled in with the same.
+      const values = {
+        errorLog: '',
+        user: '',
+        writableFolders: [],
+        ...readBack('systemd-user', text),
+      } as UnitValues
+      const agent = launchdAgent.parse(parse(renderUnit('launchd', { ...values, errorLog: '/dev/null' })))
+      await runAsManager(agent.ProgramArguments, agent.EnvironmentVariables)
+    },
+  )
 })
