@@ -47,6 +47,8 @@ export async function install(context: CommandContext, options: InstallOptions):
     return 0
   }
   const manager = serviceManager(site.kind, site.unitPath)
+  // A manager that cannot be asked is known before anything is written.
+  await manager.state()
   writeUnit(site)
   await manager.activate()
   const { unitPath, values } = site

@@ -158,13 +158,20 @@ function settingsOfService(configFile: string, dataDir: string): Config {
   return loadConfig({ ...file, MEMSYNC_DATA_DIR: dataDir }, {}).config
 }
 
-/** With the folder of the redis-server that is found now, should it be an unusual one. Relative folders are left out. */
+/** With the folders of redis-server and systemd-notify as they are found now, should they be unusual ones. */
 function servicePath(searchPath: string | undefined): string {
   const usual = USUAL_PATH[process.platform === 'darwin' ? 'darwin' : 'linux']
-  const absolute = (searchPath ?? '').split(delimiter).filter((folder) => folder.startsWith('/'))
-  const redis = findRedisServer([...usual, ...absolute].join(delimiter))
-  const unusual = redis === undefined ? [] : [dirname(redis)].filter((folder) => !usual.includes(folder))
-  return [...unusual, ...usual].join(delimiter)
+  const folders = [
+    ...usual,
+    ...(searchPath ?? '').split(delimiter).filter((folder) => folder.startsWith('/')),
+  ]
+  const redis = findRedisServer(folders.join(delimiter))
+  const found = [
+    redis === undefined ? undefined : dirname(redis),
+    folders.find((folder) => existsSync(join(folder, 'systemd-notify'))),
+  ]
+  const unusual = found.filter((folder) => folder !== undefined && !usual.includes(folder))
+  return [...new Set(unusual), ...usual].join(delimiter)
 }
 
 function chooseProgram(notices: string[]): string {

@@ -1,6 +1,6 @@
 /** The unit files as they are installed: read by the rules of their manager, and held against the program's own deadlines. */
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse } from 'plist'
 import { describe, expect, it } from 'vitest'
@@ -10,6 +10,7 @@ import { supervisedExitCode } from '../../src/daemon/exitCode.ts'
 import { pushStallTimeoutMs } from '../../src/daemon/pushService.ts'
 import { stopDeadlineMs } from '../../src/daemon/run.ts'
 import { watchdogTimeoutMs } from '../../src/daemon/systemdNotify.ts'
+import { inspectUnit, removeUnit, writeUnit } from '../../src/service/index.ts'
 import { readBack, readTemplate, renderUnit, type UnitValues } from '../../src/service/template.ts'
 import { launchdAgent } from '../support/launchdAgent.ts'
 import { tempDir } from '../support/tempDir.ts'
@@ -243,6 +244,71 @@ describe('the agent of launchd', () => {
     const wrong = text.replace(wanted, replacement)
     expect(wrong).not.toBe(text)
     expect(launchdAgent.safeParse(parse(wrong)).success).toBe(false)
+  })
+})
+
+describe('what install makes', () => {
+  const isRoot = process.getuid?.() === 0
+  const owner = isRoot ? { uid: 65_534, gid: 65_534 } : undefined
+
+  it.each([true, false])(
+    'belongs to whose service it is, closed to others (settings there already: %s)',
+    (there) => {
+      const root = tempDir()
+      const values = {
+        ...hostileValues(),
+        configFile: join(root, 'home', '.config', 'memsyncd', 'memsync.env'),
+        dataDir: join(root, 'home', '.local', 'share', 'memsyncd'),
+      }
+      if (there) {
+        mkdirSync(join(values.configFile, '..'), { recursive: true })
+        writeFileSync(values.configFile, 'MEMSYNC_CONCURRENCY=7\n', { mode: 0o640 })
+      }
+      const unitPath = join(root, 'etc', 'systemd', 'system', 'memsyncd.service')
+      const site = {
+        kind: 'systemd-system',
+        name: 'memsyncd.service',
+        unitPath,
+        values,
+        owner,
+        notices: [],
+      } as const
+      writeUnit(site)
+      writeUnit(site)
+      const seen = (path: string) => {
+        const { mode, uid } = statSync(path)
+        return { mode: mode & 0o777, uid }
+      }
+      const uid = owner?.uid ?? process.getuid?.()
+      for (const path of [values.dataDir, join(values.dataDir, '..')])
+        expect(seen(path)).toEqual({ mode: 0o700, uid })
+      // What was there already is left as it was.
+      if (there) expect(readFileSync(values.configFile, 'utf8')).toBe('MEMSYNC_CONCURRENCY=7\n')
+      else expect(seen(values.configFile)).toEqual({ mode: 0o600, uid })
+      expect(seen(unitPath)).toEqual({ mode: 0o644, uid: process.getuid?.() })
+      expect(readFileSync(unitPath, 'utf8')).toBe(renderUnit('systemd-system', values))
+      expect(inspectUnit('systemd-system', unitPath)?.values).toMatchObject({
+        dataDir: values.dataDir,
+        user: 'daemon',
+      })
+      expect(readdirSync(join(unitPath, '..'))).toEqual(['memsyncd.service'])
+      expect(removeUnit(unitPath)).toBe(true)
+      expect(removeUnit(unitPath)).toBe(false)
+      expect(inspectUnit('systemd-system', unitPath)).toBeUndefined()
+    },
+  )
+
+  it('where it may not be written is one clear error', () => {
+    const values = { ...hostileValues(), dataDir: '/dev/null/data' }
+    const site = {
+      kind: 'systemd-system',
+      name: '',
+      unitPath: join(tempDir(), 'u'),
+      values,
+      owner,
+      notices: [],
+    } as const
+    expect(() => writeUnit(site)).toThrow(expect.objectContaining({ code: 'MEMSYNC_SERVICE_FAILED' }))
   })
 })
 
