@@ -28,8 +28,6 @@ export interface SiteOptions {
 
 export interface ServiceSite {
   kind: ServiceKind
-  /** What the manager calls it. */
-  name: string
   unitPath: string
   values: UnitValues
   /** Whom folders and files that are made belong to; undefined: whoever makes them. */
@@ -98,7 +96,6 @@ export function surveySite(given: Given, options: SiteOptions, kind = serviceKin
   if (kind === 'systemd-system') refuseHidden(dataDir)
   return {
     kind,
-    name: kind === 'launchd' ? LAUNCHD_LABEL : SYSTEMD_UNIT,
     unitPath: unitPathOf(kind),
     values: {
       ...{ node, program, path, configFile, dataDir },

@@ -11,6 +11,7 @@ import { pushStallTimeoutMs } from '../../src/daemon/pushService.ts'
 import { stopDeadlineMs } from '../../src/daemon/run.ts'
 import { watchdogTimeoutMs } from '../../src/daemon/systemdNotify.ts'
 import { inspectUnit, removeUnit, writeUnit } from '../../src/service/index.ts'
+import type { ServiceSite } from '../../src/service/site.ts'
 import { readBack, readTemplate, renderUnit, type UnitValues } from '../../src/service/template.ts'
 import { launchdAgent } from '../support/launchdAgent.ts'
 import { tempDir } from '../support/tempDir.ts'
@@ -265,14 +266,7 @@ describe('what install makes', () => {
         writeFileSync(values.configFile, 'MEMSYNC_CONCURRENCY=7\n', { mode: 0o640 })
       }
       const unitPath = join(root, 'etc', 'systemd', 'system', 'memsyncd.service')
-      const site = {
-        kind: 'systemd-system',
-        name: 'memsyncd.service',
-        unitPath,
-        values,
-        owner,
-        notices: [],
-      } as const
+      const site: ServiceSite = { kind: 'systemd-system', unitPath, values, owner, notices: [] }
       writeUnit(site)
       writeUnit(site)
       const seen = (path: string) => {
@@ -300,14 +294,8 @@ describe('what install makes', () => {
 
   it('where it may not be written is one clear error', () => {
     const values = { ...hostileValues(), dataDir: '/dev/null/data' }
-    const site = {
-      kind: 'systemd-system',
-      name: '',
-      unitPath: join(tempDir(), 'u'),
-      values,
-      owner,
-      notices: [],
-    } as const
+    const unitPath = join(tempDir(), 'u')
+    const site: ServiceSite = { kind: 'systemd-system', unitPath, values, owner, notices: [] }
     expect(() => writeUnit(site)).toThrow(expect.objectContaining({ code: 'MEMSYNC_SERVICE_FAILED' }))
   })
 })
