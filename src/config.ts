@@ -10,6 +10,7 @@ import { parseEnv } from 'node:util'
 import { MemsyncError } from './errors.ts'
 import {
   eventNames,
+  fileOrNone,
   folder,
   integer,
   isLoopback,
@@ -273,6 +274,23 @@ export const SETTINGS = {
     example: 'debug',
     description: 'The least level that is logged.',
   },
+  MEMSYNC_LOG_FILE: {
+    parse: fileOrNone,
+    example: '/var/log/memsyncd/memsync.log',
+    description: "The daemon's log as JSON lines. Unset: memsync.log in the data folder; `none`: no file.",
+  },
+  MEMSYNC_LOG_MAX_BYTES: {
+    parse: integer(4096, 1024 ** 3),
+    default: String(10 * 1024 * 1024),
+    example: '10485760',
+    description: 'How long the log grows before it is set aside, in bytes.',
+  },
+  MEMSYNC_LOG_FILES: {
+    parse: integer(1, 100),
+    default: '5',
+    example: '5',
+    description: 'How many files of the log are kept, the current one included.',
+  },
   WORKER_JOB: {
     parse: text,
     example: 'MEMORY_SYNC',
@@ -329,6 +347,10 @@ export interface Config {
   hookNamespace: string
   hookTimeoutMs: number
   logLevel: string
+  /** Undefined where there is to be none. */
+  logFile: string | undefined
+  logMaxBytes: number
+  logFiles: number
   workerJob: string | undefined
   workerPayload: string | undefined
 }
@@ -421,9 +443,10 @@ export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedC
   // A setting with a default is never undefined; the table above is the only place that says which has one.
   const sure = <T>(value: T | undefined): T => value as T
 
+  const dataDir = read('MEMSYNC_DATA_DIR') ?? defaultDataDir()
   const config: Config = {
     redisUrl: read('REDIS_URL'),
-    dataDir: read('MEMSYNC_DATA_DIR') ?? defaultDataDir(),
+    dataDir,
     configFile: read('MEMSYNC_CONFIG') ?? configFile,
     queuePrefix: sure(read('MEMSYNC_QUEUE_PREFIX')),
     concurrency: sure(read('MEMSYNC_CONCURRENCY')),
@@ -459,6 +482,9 @@ export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedC
     hookNamespace: sure(read('MEMSYNC_HOOK_NAMESPACE')),
     hookTimeoutMs: sure(read('MEMSYNC_HOOK_TIMEOUT_MS')),
     logLevel: sure(read('MEMSYNC_LOG_LEVEL')),
+    logFile: (read('MEMSYNC_LOG_FILE') ?? { path: join(dataDir, 'memsync.log') }).path,
+    logMaxBytes: sure(read('MEMSYNC_LOG_MAX_BYTES')),
+    logFiles: sure(read('MEMSYNC_LOG_FILES')),
     workerJob: read('WORKER_JOB'),
     workerPayload: read('WORKER_PAYLOAD'),
   }

@@ -90,6 +90,11 @@ export function folder(text: string): string {
   return resolve(text.replace(/^~(?=\/|$)/, homedir()))
 }
 
+/** A file, or the word `none` for no file. */
+export function fileOrNone(text: string): { path: string | undefined } {
+  return { path: text === 'none' ? undefined : folder(text) }
+}
+
 export function word(text: string): string {
   if (!/^[A-Za-z0-9_-]{1,64}$/.test(text)) throw new Error('is not 1 to 64 letters, digits, - or _')
   return text

@@ -38,6 +38,7 @@ import { RedisConnections } from './redisConnections.ts'
 import { RedisSupervisor } from './redisSupervisor.ts'
 import { Report, type RunningParts } from './report.ts'
 import { SpoolService } from './spoolService.ts'
+import { statusLine } from './statusLine.ts'
 import { StoreHealth } from './storeHealth.ts'
 import { ProgressWatchdog, STALLED_EXIT_CODE } from './watchdog.ts'
 
@@ -132,6 +133,18 @@ export class Daemon {
   /** Whether a stop was asked for. */
   get isStopping(): boolean {
     return this.lifecycle.isStopping
+  }
+
+  /** Whether a lane was given new workers and makes no progress even so. */
+  isStalled(): boolean {
+    return this.report.isStalled
+  }
+
+  /** What it does, in one line. */
+  async describe(): Promise<string> {
+    if (this.parts.watchdog) return statusLine(await this.report.status())
+    const { state, reason } = this.report.redisCondition
+    return state === 'up' ? 'starting' : `starting; redis is away: ${reason ?? 'it does not answer'}`
   }
 
   /** Drains within the configured time and releases everything; works with Redis down. Idempotent. */

@@ -177,10 +177,9 @@ export class PushService {
     }
   }
 
-  /** A job that waits for the remote is no stall: each of its calls has a deadline, and their sum is waited for. */
   private createWatchdog(): ProgressWatchdog {
     const { config, logger, notifier, onStalled } = this.options
-    const stallTimeoutMs = Math.max(config.stallTimeoutMs, MAX_CALLS_PER_JOB * config.pushTimeoutMs)
+    const stallTimeoutMs = pushStallTimeoutMs(config)
     return new ProgressWatchdog({
       stallTimeoutMs,
       sample: async () => {
@@ -212,4 +211,12 @@ export class PushService {
       'the remote holds a newer version than this machine ever wrote, and was left alone; `memsync verify` shows where',
     )
   }
+}
+
+/** A job that waits for the remote is no stall: each of its calls has a deadline, and their sum is waited for. */
+export function pushStallTimeoutMs({
+  stallTimeoutMs,
+  pushTimeoutMs,
+}: Pick<Config, 'stallTimeoutMs' | 'pushTimeoutMs'>): number {
+  return Math.max(stallTimeoutMs, MAX_CALLS_PER_JOB * pushTimeoutMs)
 }

@@ -9,6 +9,7 @@ import { DelayedError, type Job, Queue, UnrecoverableError } from 'bullmq'
 import type { Redis } from 'ioredis'
 import { MemsyncError, toMemsyncError } from '../errors.ts'
 import { DEFAULT_ATTEMPTS } from '../jobs/index.ts'
+import { memoryNameIn } from '../jobs/key.ts'
 import type { Logger } from '../logger.ts'
 import { formatFailedReason, nextFailureNote, type Stage } from './failure.ts'
 import { JobFailure, LaneWorker } from './laneWorker.ts'
@@ -209,7 +210,10 @@ export class Lane {
         const stage = this.options.stageOf(error)
         await job.updateProgress({ ...nextFailureNote(job.progress, error, stage, Date.now()) })
         this.options.logger.debug(
-          { jobId: job.id, attempt: job.attemptsMade + 1, code: error.code, class: error.class, stage },
+          {
+            ...{ jobId: job.id, ...memoryNameIn(job.data), attempt: job.attemptsMade + 1 },
+            ...{ code: error.code, class: error.class, stage },
+          },
           'job failed',
         )
         throw action === 'retry' ? failureFor(error) : new UnrecoverableError(formatFailedReason(error))

@@ -140,13 +140,24 @@ export class PointerWorker {
   private async process(job: LaneJob, signal: AbortSignal): Promise<unknown> {
     const { run, lane, logger } = this.options
     const startedAt = performance.now()
-    const result = await run(parsePointer(job.data), {
-      attempt: job.attempt,
-      signal,
-      recordReceipt: (of, receipt) => this.record(of, receipt),
-    })
+    const { namespace, key } = parsePointer(job.data)
+    const result = await run(
+      { namespace, key },
+      {
+        attempt: job.attempt,
+        signal,
+        recordReceipt: (of, receipt) => this.record(of, receipt),
+      },
+    )
     logger.debug(
-      { jobId: job.id, lane, ...result, durationMs: Math.round(performance.now() - startedAt) },
+      {
+        jobId: job.id,
+        lane,
+        namespace,
+        key,
+        ...result,
+        durationMs: Math.round(performance.now() - startedAt),
+      },
       'memory done',
     )
     return { status: 'success', outcome: result.outcome }

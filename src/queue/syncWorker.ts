@@ -161,10 +161,19 @@ export class SyncWorker {
     })
   }
 
-  private runHandler<N extends JobName>(name: N, job: LaneJob, context: HandlerContext): Promise<unknown> {
-    const handler: Handler<N> | undefined = this.options.handlers[name]
+  private async runHandler<N extends JobName>(
+    name: N,
+    job: LaneJob,
+    context: HandlerContext,
+  ): Promise<unknown> {
+    const { handlers, config, logger } = this.options
+    const handler: Handler<N> | undefined = handlers[name]
     if (!handler) throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', `no handler is registered for ${name}`)
-    return handler(parsePayload(name, job.data, this.options.config.maxValueBytes), context)
+    const payload = parsePayload(name, job.data, config.maxValueBytes)
+    const result = await handler(payload, context)
+    const { namespace, key } = payload
+    logger.debug({ jobId: job.id, lane: 'sync', job: name, namespace, key }, 'memory done')
+    return result
   }
 
   private applyConcurrency(): void {
