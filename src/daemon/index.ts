@@ -30,6 +30,7 @@ import { parseEnqueueRequest, refuseLate } from './enqueueRequest.ts'
 import { httpPart } from './httpPart.ts'
 import { legacyFilesPart } from './legacyFiles.ts'
 import { Lifecycle, type Part } from './lifecycle.ts'
+import { MetricsReport } from './metricsReport.ts'
 import { Notifier } from './notifier.ts'
 import { acquireProcessLock, instanceLockPath, type ProcessLock } from './processLock.ts'
 import { PushService } from './pushService.ts'
@@ -56,6 +57,7 @@ export class Daemon {
   private readonly parts: RunningParts = {}
   private readonly connections: RedisConnections
   private readonly report: Report
+  private readonly metrics: MetricsReport
   private draining: Promise<void> | undefined
   private readonly spool: Spool
   private spoolService: SpoolService | undefined
@@ -88,6 +90,7 @@ export class Daemon {
       spool: this.spool,
       queuePause: new QueuePause(logger),
     })
+    this.metrics = new MetricsReport(config, () => this.report.status())
     const gaveUp = Promise.withResolvers<number>()
     this.gaveUp = gaveUp.promise
     this.giveUp = gaveUp.resolve
@@ -185,6 +188,7 @@ export class Daemon {
     return httpPart(this.config, this.logger, {
       store: () => this.report.openedStore(),
       status: () => this.report.status(),
+      metrics: () => this.metrics.text(),
       isStalled: () => this.parts.watchdog?.stalled ?? false,
     })
   }
@@ -214,7 +218,9 @@ export class Daemon {
             this.parts.embed?.setRedisUsable(state === 'up')
             if (state === 'up') this.spoolService?.request()
           },
-          onDeadLetter: (entry) => this.tellFirstDeadLetter(entry),
+          onDeadLetter: (entry) => this.noteDeadLetter(entry),
+          onCommit: this.metrics.measurements.committed,
+          onSetback: (setback) => this.metrics.measurements.lanes.sync.count(setback),
           onApplied: (names) => {
             this.parts.push?.markApplied(names, worker.epochs.life)
             this.parts.embed?.markApplied(names, worker.epochs.life)
@@ -289,7 +295,8 @@ export class Daemon {
           redis,
           logger,
           notifier,
-          onDeadLetter: (entry) => this.tellFirstDeadLetter(entry),
+          onDeadLetter: (entry) => this.noteDeadLetter(entry),
+          measurements: this.metrics.measurements,
           onWorkerError: worker.redisHealth.report,
           onStalled: () => this.giveUp(STALLED_EXIT_CODE),
         })
@@ -312,7 +319,8 @@ export class Daemon {
           connect: () => connectRedis(this.endpoint, 'worker'),
           logger,
           notifier,
-          onDeadLetter: (entry) => this.tellFirstDeadLetter(entry),
+          onDeadLetter: (entry) => this.noteDeadLetter(entry),
+          measurements: this.metrics.measurements,
           onWorkerError: worker.redisHealth.report,
         })
         await this.parts.embed.start()
@@ -347,8 +355,9 @@ export class Daemon {
     }
   }
 
-  /** Only the first of this process's life: the rest is in the log and in the status. */
-  private tellFirstDeadLetter({ sourceQueue, code, id }: DeadLetter): void {
+  /** Only the first of this process's life is told: the rest is in the log, the status and the metrics. */
+  private noteDeadLetter({ sourceQueue, code, id, class: errorClass }: DeadLetter): void {
+    this.metrics.measurements.countDeadLetter(sourceQueue, errorClass)
     if (this.toldDeadLetter) return
     this.toldDeadLetter = true
     this.notifier.tell({ event: 'first-dead-letter', lane: sourceQueue, code, deadLetter: id })
@@ -358,6 +367,8 @@ export class Daemon {
     switch (request.op) {
       case 'status':
         return { status: await this.report.status() }
+      case 'metrics':
+        return this.metrics.answer(request)
       case 'enqueue':
         return { ...(await this.enqueue(request)) }
       case 'sweep-push':
@@ -367,7 +378,10 @@ export class Daemon {
         await this.parts.embed?.sweep()
         return {}
       default:
-        throw new MemsyncError('MEMSYNC_BAD_USAGE', 'op: must be status, enqueue, sweep-push or sweep-embed')
+        throw new MemsyncError(
+          'MEMSYNC_BAD_USAGE',
+          'op: must be status, metrics, enqueue, sweep-push or sweep-embed',
+        )
     }
   }
 

@@ -37,6 +37,8 @@ export interface LaneJob {
   attempt: number
 }
 
+export type Setback = 'retried' | 'given_back'
+
 export interface LaneOptions {
   queueName: string
   queuePrefix: string
@@ -54,6 +56,8 @@ export interface LaneOptions {
   onSuccess: () => void
   /** A job used up its attempts or cannot succeed. */
   onDead: (jobId: string) => void
+  /** A job will run again: it failed and has attempts left, or was given back. */
+  onSetback?: ((setback: Setback) => void) | undefined
   /** An error of the worker itself, from Redis. */
   onWorkerError: (error: Error) => void
 }
@@ -174,7 +178,9 @@ export class Lane {
     })
     worker.on('failed', (job) => {
       this.finished++
-      if (job?.id !== undefined && job.finishedOn !== undefined) this.options.onDead(job.id)
+      if (job?.id === undefined) return
+      if (job.finishedOn !== undefined) this.options.onDead(job.id)
+      else this.options.onSetback?.('retried')
     })
     return worker
   }
@@ -203,6 +209,7 @@ export class Lane {
       case 'give-back':
         if (error.code !== 'MEMSYNC_INTERRUPTED') this.options.onDependencyFailure(error)
         await job.moveToDelayed(Date.now() + Math.max(GIVE_BACK_DELAY_MS, error.retryAfterMs ?? 0), token)
+        this.options.onSetback?.('given_back')
         throw new DelayedError()
       case 'dead-letter':
       case 'retry': {

@@ -16,7 +16,7 @@ import type { Logger } from '../logger.ts'
 import { DeadLetterSweep } from './deadLetterSweep.ts'
 import { type DeadLetter, DeadLetters } from './deadLetters.ts'
 import { GroupWriter } from './groupWriter.ts'
-import { Lane, type LaneJob } from './lane.ts'
+import { Lane, type LaneJob, type Setback } from './lane.ts'
 import { parsePointer, pointerOptions } from './pointer.ts'
 
 const MARK_BATCH = 500
@@ -50,6 +50,9 @@ export interface PointerWorkerOptions {
   onSuccess: () => void
   onDeadLetter?: (entry: DeadLetter) => void
   onWorkerError: (error: Error) => void
+  /** What became of a job that ended well. */
+  onOutcome?: ((outcome: string) => void) | undefined
+  onSetback?: ((setback: Setback) => void) | undefined
 }
 
 export class PointerWorker {
@@ -80,6 +83,7 @@ export class PointerWorker {
       onDependencyFailure: options.onDependencyFailure,
       onSuccess: options.onSuccess,
       onDead: () => this.deadLetterSweep.request(),
+      onSetback: options.onSetback,
       onWorkerError: options.onWorkerError,
     })
     this.deadLetters = new DeadLetters(this.lane.queue, redis, config.queuePrefix, options.onWorkerError)
@@ -138,7 +142,7 @@ export class PointerWorker {
   }
 
   private async process(job: LaneJob, signal: AbortSignal): Promise<unknown> {
-    const { run, lane, logger } = this.options
+    const { run, lane, logger, onOutcome } = this.options
     const startedAt = performance.now()
     const result = await run(parsePointer(job.data), {
       attempt: job.attempt,
@@ -149,6 +153,7 @@ export class PointerWorker {
       { jobId: job.id, lane, ...result, durationMs: Math.round(performance.now() - startedAt) },
       'memory done',
     )
+    onOutcome?.(result.outcome)
     return { status: 'success', outcome: result.outcome }
   }
 

@@ -14,8 +14,8 @@ import type { Logger } from '../logger.ts'
 import { DeadLetterSweep } from './deadLetterSweep.ts'
 import { type DeadLetter, DeadLetters } from './deadLetters.ts'
 import { EpochTracker, OWN_ID_PREFIX } from './epoch.ts'
-import { GroupCommit } from './groupCommit.ts'
-import { Lane, type LaneJob } from './lane.ts'
+import { type Commit, GroupCommit } from './groupCommit.ts'
+import { Lane, type LaneJob, type Setback } from './lane.ts'
 import { conditionError, type RedisCondition, RedisHealth } from './redisHealth.ts'
 
 /** What runs a job of one name. It resolves with the result, or throws. */
@@ -44,6 +44,8 @@ export interface SyncWorkerOptions {
   onDeadLetter?: (entry: DeadLetter) => void
   /** These memories have a new newest version, which is durable. */
   onApplied?: (names: MemoryName[]) => void
+  onCommit?: (commit: Commit) => void
+  onSetback?: (setback: Setback) => void
 }
 
 export class SyncWorker {
@@ -64,6 +66,7 @@ export class SyncWorker {
     this.groupCommit = new GroupCommit(options.store, this.epochs, {
       onApplied: (names) => options.onApplied?.(names),
       onRedisError: (error) => this.redisHealth.report(error),
+      onCommit: options.onCommit,
     })
     this.redisHealth = new RedisHealth(redis, config.queuePrefix, (now, before) =>
       this.redisChanged(now, before),
@@ -82,6 +85,7 @@ export class SyncWorker {
       onDead: () => {
         if (options.collectDeadLetters) this.deadLetterSweep.request()
       },
+      onSetback: options.onSetback,
       onWorkerError: this.redisHealth.report,
     })
     this.deadLetters = new DeadLetters(this.lane.queue, redis, config.queuePrefix, this.redisHealth.report)
