@@ -11,12 +11,14 @@ import { MemsyncError } from './errors.ts'
 import {
   eventNames,
   folder,
+  headers,
   integer,
   isLoopback,
   type ListenAddress,
   listenAddress,
   loopbackAddress,
   oneOf,
+  ratio,
   template,
   text,
   token,
@@ -273,6 +275,24 @@ export const SETTINGS = {
     example: 'debug',
     description: 'The least level that is logged.',
   },
+  MEMSYNC_OTLP_ENDPOINT: {
+    parse: url('http', 'https'),
+    example: 'http://127.0.0.1:4318',
+    description:
+      'Where traces are sent, over OTLP/HTTP as JSON; `/v1/traces` is added. Unset: there are none.',
+  },
+  MEMSYNC_OTLP_HEADERS: {
+    parse: headers,
+    example: 'authorization=Bearer ...',
+    description: 'Headers that go with them, as NAME=VALUE with commas between.',
+    secret: true,
+  },
+  MEMSYNC_TRACE_RATIO: {
+    parse: ratio,
+    default: '1',
+    example: '0.01',
+    description: 'The share of memories whose way is traced, from 0 to 1.',
+  },
   WORKER_JOB: {
     parse: text,
     example: 'MEMORY_SYNC',
@@ -329,6 +349,9 @@ export interface Config {
   hookNamespace: string
   hookTimeoutMs: number
   logLevel: string
+  otlpEndpoint: string | undefined
+  otlpHeaders: Record<string, string> | undefined
+  traceRatio: number
   workerJob: string | undefined
   workerPayload: string | undefined
 }
@@ -459,6 +482,9 @@ export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedC
     hookNamespace: sure(read('MEMSYNC_HOOK_NAMESPACE')),
     hookTimeoutMs: sure(read('MEMSYNC_HOOK_TIMEOUT_MS')),
     logLevel: sure(read('MEMSYNC_LOG_LEVEL')),
+    otlpEndpoint: read('MEMSYNC_OTLP_ENDPOINT'),
+    otlpHeaders: read('MEMSYNC_OTLP_HEADERS'),
+    traceRatio: sure(read('MEMSYNC_TRACE_RATIO')),
     workerJob: read('WORKER_JOB'),
     workerPayload: read('WORKER_PAYLOAD'),
   }

@@ -17,6 +17,7 @@ import type { Measurements } from '../metrics/measurements.ts'
 import type { DeadLetter } from '../queue/deadLetters.ts'
 import { GroupWriter } from '../queue/groupWriter.ts'
 import { PointerWorker } from '../queue/pointerWorker.ts'
+import { inSpan } from '../tracing/current.ts'
 import { type EmbeddingFigures, readEmbeddingFigures } from './embeddingStatus.ts'
 import { LaneGate } from './laneGate.ts'
 import type { Notifier } from './notifier.ts'
@@ -57,7 +58,9 @@ export class EmbedLane {
     this.options = options
     const vectors = openVectors(config)
     this.vectors = vectors
-    const embedder = watchCalls(openEmbedder(config), (call) => measurements.embedCalls.time(call))
+    const embedder = watchCalls(openEmbedder(config), (texts, call) =>
+      inSpan('embed call', { texts }, () => measurements.embedCalls.time(call)),
+    )
     this.batcher = new EmbedBatcher({
       embedder,
       missing: (hashes) => vectors.missing(hashes),

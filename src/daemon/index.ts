@@ -40,6 +40,7 @@ import { RedisSupervisor } from './redisSupervisor.ts'
 import { Report, type RunningParts } from './report.ts'
 import { SpoolService } from './spoolService.ts'
 import { StoreHealth } from './storeHealth.ts'
+import { tracingPart } from './tracingPart.ts'
 import { ProgressWatchdog, STALLED_EXIT_CODE } from './watchdog.ts'
 
 /** Beyond the value itself: key, metadata and the frame around them, all escaped at worst. */
@@ -104,6 +105,7 @@ export class Daemon {
   async start(): Promise<void> {
     await this.lifecycle.start([
       this.lockPart(),
+      tracingPart(this.config, this.logger),
       this.storePart(),
       this.controlPart(),
       this.httpPart(),

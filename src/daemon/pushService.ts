@@ -18,6 +18,7 @@ import type { DeadLetter } from '../queue/deadLetters.ts'
 import type { Life } from '../queue/epoch.ts'
 import { FailureBreadth } from '../queue/failureBreadth.ts'
 import { type PointerContext, PointerWorker } from '../queue/pointerWorker.ts'
+import { inSpan } from '../tracing/current.ts'
 import { LaneGate } from './laneGate.ts'
 import type { Notifier } from './notifier.ts'
 import type { GateState, Status } from './status.ts'
@@ -170,7 +171,7 @@ export class PushService {
     const { pushCalls } = measurements
     const run = <T>(operation: 'push' | 'remove', call: () => Promise<T>) =>
       this.slots.run(() => {
-        if (!wasAway()) return pushCalls[operation].time(call)
+        if (!wasAway()) return inSpan('push call', { operation }, () => pushCalls[operation].time(call))
         throw new MemsyncError(
           'MEMSYNC_REMOTE_UNAVAILABLE',
           "the remote went away before it was this push's turn",

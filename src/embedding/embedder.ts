@@ -32,10 +32,10 @@ export interface Embedder {
   probe(signal: AbortSignal): Promise<void>
 }
 
-/** The same embedder, with each call made through `watch`. Probes are none. */
+/** The same embedder, with each call, of so many texts, made through `watch`. Probes are none. */
 export function watchCalls(
   embedder: Embedder,
-  watch: (call: () => Promise<Embedded>) => Promise<Embedded>,
+  watch: (texts: number, call: () => Promise<Embedded>) => Promise<Embedded>,
 ): Embedder {
   return {
     get space() {
@@ -44,7 +44,7 @@ export function watchCalls(
     get maxRequestTokens() {
       return embedder.maxRequestTokens
     },
-    embed: (texts, signal) => watch(() => embedder.embed(texts, signal)),
+    embed: (texts, signal) => watch(texts.length, () => embedder.embed(texts, signal)),
     probe: (signal) => embedder.probe(signal),
   }
 }

@@ -10,6 +10,7 @@ import type { Redis } from 'ioredis'
 import { MemsyncError, toMemsyncError } from '../errors.ts'
 import { DEFAULT_ATTEMPTS } from '../jobs/index.ts'
 import type { Logger } from '../logger.ts'
+import { queueTelemetry } from '../tracing/current.ts'
 import { formatFailedReason, nextFailureNote, type Stage } from './failure.ts'
 import { JobFailure, LaneWorker } from './laneWorker.ts'
 import { decideFailure } from './outcome.ts'
@@ -78,6 +79,7 @@ export class Lane {
       connection: options.redis,
       prefix: options.queuePrefix,
       skipVersionCheck: true,
+      ...queueTelemetry(),
     })
     this.queue.on('error', options.onWorkerError)
   }
@@ -158,6 +160,7 @@ export class Lane {
       runRetryDelay: 1_000,
       removeOnComplete: KEEP_COMPLETED,
       skipVersionCheck: true,
+      ...queueTelemetry(),
       settings: {
         backoffStrategy: (attempt, _type, error, job) =>
           computeRetryDelayMs(

@@ -13,6 +13,7 @@ import { type MemsyncError, toMemsyncError } from '../errors.ts'
 import type { MemoryName, Receipt, ReceiptLane, Store } from '../infrastructure/memory/port.ts'
 import { EMBED_JOB, EMBED_QUEUE, PUSH_JOB, PUSH_QUEUE } from '../jobs/index.ts'
 import type { Logger } from '../logger.ts'
+import { jobTelemetry } from '../tracing/current.ts'
 import { DeadLetterSweep } from './deadLetterSweep.ts'
 import { type DeadLetter, DeadLetters } from './deadLetters.ts'
 import { GroupWriter } from './groupWriter.ts'
@@ -171,7 +172,7 @@ export class PointerWorker {
           names.map((name) => ({
             name: NAMES[this.options.lane].job,
             data: name,
-            opts: pointerOptions(name),
+            opts: { ...pointerOptions(name), ...jobTelemetry(name) },
           })),
         )
       } catch (error) {

@@ -11,6 +11,7 @@ import type { HandlerContext } from '../handlers/memorySync.ts'
 import type { MemoryName, Store } from '../infrastructure/memory/port.ts'
 import { isJobName, type JobName, type JobTypes, parsePayload } from '../jobs/index.ts'
 import type { Logger } from '../logger.ts'
+import { inCommitSpan } from '../tracing/current.ts'
 import { DeadLetterSweep } from './deadLetterSweep.ts'
 import { type DeadLetter, DeadLetters } from './deadLetters.ts'
 import { EpochTracker, OWN_ID_PREFIX } from './epoch.ts'
@@ -157,10 +158,12 @@ export class SyncWorker {
       attempt: job.attempt,
       signal,
       commit: (write) =>
-        this.groupCommit.submit(
-          { ...write, acceptedAtMs: job.timestamp },
-          { id: job.id, timestamp: job.timestamp, token: job.token },
-          arrivedUnder,
+        inCommitSpan(write, () =>
+          this.groupCommit.submit(
+            { ...write, acceptedAtMs: job.timestamp },
+            { id: job.id, timestamp: job.timestamp, token: job.token },
+            arrivedUnder,
+          ),
         ),
     })
   }
