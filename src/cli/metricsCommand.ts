@@ -4,8 +4,9 @@ import type { Action } from './commands.ts'
 
 const EXAMPLES = `
 Examples:
-  memsync metrics | grep memsync_lane_jobs    what waits in each lane
-  memsync metrics > /var/lib/node_exporter/memsync.prom  for a collector of text files
+  memsync metrics | grep memsync_lane_jobs            what waits in each lane
+  memsync metrics | grep memsync_ > memsync.prom      for the text files of node_exporter
+  memsync metrics --json                              for a program
 `
 
 export function describeMetrics(program: Command, action: Action): void {
