@@ -221,8 +221,7 @@ export class Daemon {
             if (state === 'up') this.spoolService?.request()
           },
           onDeadLetter: (entry) => this.noteDeadLetter(entry),
-          onCommit: this.metrics.measurements.committed,
-          onSetback: (setback) => this.metrics.measurements.lanes.sync.count(setback),
+          ...this.metrics.measurements.ofSync,
           onApplied: (names) => {
             this.parts.push?.markApplied(names, worker.epochs.life)
             this.parts.embed?.markApplied(names, worker.epochs.life)

@@ -82,8 +82,8 @@ export class LaneCounts {
     this.deadLetters = new Map(ERROR_CLASSES.map((errorClass) => [errorClass, 0]))
   }
 
-  count(outcome: string, times = 1): void {
-    this.outcomes.set(outcome, (this.outcomes.get(outcome) ?? 0) + times)
+  count(outcome: string): void {
+    this.outcomes.set(outcome, (this.outcomes.get(outcome) ?? 0) + 1)
   }
 }
 
@@ -105,7 +105,13 @@ export class Measurements {
     deadLetters.set(errorClass, (deadLetters.get(errorClass) ?? 0) + 1)
   }
 
-  readonly committed = ({ durationMs, committedAtMs, writes, outcomes }: Commit): void => {
+  /** What the sync worker tells. */
+  readonly ofSync = {
+    onCommit: (commit: Commit): void => this.countCommit(commit),
+    onSetback: (setback: Setback): void => this.lanes.sync.count(setback),
+  }
+
+  private countCommit({ durationMs, committedAtMs, writes, outcomes }: Commit): void {
     this.commit.observe(durationMs / 1000)
     this.commitWrites.observe(writes.length)
     for (const { acceptedAtMs } of writes) {

@@ -44,7 +44,7 @@ describe('a distribution', () => {
 
   it('is exposed cumulatively, with sum and count', async () => {
     const measurements = new Measurements()
-    measurements.committed({
+    measurements.ofSync.onCommit({
       durationMs: 3,
       committedAtMs: 10_000,
       writes: [{ acceptedAtMs: 9_900 }, { acceptedAtMs: 4_000 }, { acceptedAtMs: 11_000 }].map(
