@@ -85,7 +85,7 @@ export function send(
       incoming.on('end', () => {
         const text = Buffer.concat(chunks).toString('utf8')
         const isJson = incoming.headers['content-type']?.startsWith('application/json') ?? false
-        const json = isJson ? (JSON.parse(text) as Record<string, unknown>) : {}
+        const json = isJson && text !== '' ? (JSON.parse(text) as Record<string, unknown>) : {}
         resolve({ status: incoming.statusCode ?? 0, headers: incoming.headers, text, json })
       })
     })
