@@ -12,12 +12,14 @@ import {
   eventNames,
   fileOrNone,
   folder,
+  headers,
   integer,
   isLoopback,
   type ListenAddress,
   listenAddress,
   loopbackAddress,
   oneOf,
+  ratio,
   template,
   text,
   token,
@@ -291,6 +293,24 @@ export const SETTINGS = {
     example: '5',
     description: 'How many files of the log are kept, the current one included.',
   },
+  MEMSYNC_OTLP_ENDPOINT: {
+    parse: url('http', 'https'),
+    example: 'http://127.0.0.1:4318',
+    description:
+      'Where traces are sent, over OTLP/HTTP as JSON; `/v1/traces` is added. Unset: there are none.',
+  },
+  MEMSYNC_OTLP_HEADERS: {
+    parse: headers,
+    example: 'authorization=Bearer ...',
+    description: 'Headers that go with them, as NAME=VALUE with commas between.',
+    secret: true,
+  },
+  MEMSYNC_TRACE_RATIO: {
+    parse: ratio,
+    default: '1',
+    example: '0.01',
+    description: 'The share of memories whose way is traced, from 0 to 1.',
+  },
   WORKER_JOB: {
     parse: text,
     example: 'MEMORY_SYNC',
@@ -351,6 +371,9 @@ export interface Config {
   logFile: string | undefined
   logMaxBytes: number
   logFiles: number
+  otlpEndpoint: string | undefined
+  otlpHeaders: Record<string, string> | undefined
+  traceRatio: number
   workerJob: string | undefined
   workerPayload: string | undefined
 }
@@ -485,6 +508,9 @@ export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedC
     logFile: (read('MEMSYNC_LOG_FILE') ?? { path: join(dataDir, 'memsync.log') }).path,
     logMaxBytes: sure(read('MEMSYNC_LOG_MAX_BYTES')),
     logFiles: sure(read('MEMSYNC_LOG_FILES')),
+    otlpEndpoint: read('MEMSYNC_OTLP_ENDPOINT'),
+    otlpHeaders: read('MEMSYNC_OTLP_HEADERS'),
+    traceRatio: sure(read('MEMSYNC_TRACE_RATIO')),
     workerJob: read('WORKER_JOB'),
     workerPayload: read('WORKER_PAYLOAD'),
   }

@@ -31,6 +31,26 @@ export function url(...protocols: string[]) {
   }
 }
 
+/** A share, from 0 to 1. */
+export function ratio(text: string): number {
+  const value = Number(text)
+  if (!/^\d*\.?\d+$/.test(text) || value > 1) throw new Error('is not a number from 0 to 1')
+  return value
+}
+
+/** HTTP headers as `name=value`, with commas between. */
+export function headers(text: string): Record<string, string> {
+  const pairs = text
+    .split(',')
+    .map((pair) => /^\s*([\w!#$%&'*+.^`|~-]+)\s*=\s*([\x21-\x7e ]+?)\s*$/.exec(pair))
+  return Object.fromEntries(
+    pairs.map((match) => {
+      if (!match) throw new Error('is not NAME=VALUE, or several with commas between them')
+      return [match[1], match[2]]
+    }),
+  )
+}
+
 export function yesOrNo(text: string): boolean {
   if (text !== 'true' && text !== 'false') throw new Error('is not true or false')
   return text === 'true'

@@ -1,6 +1,7 @@
 /** Every command with its arguments, options and examples. What it does is in the module its action loads. */
 import type { Command } from 'commander'
 import type { CommandContext } from './context.ts'
+import { describeMetrics } from './metricsCommand.ts'
 import { describeService } from './serviceCommands.ts'
 
 /** What a command does with its arguments and options; resolves with the exit code. */
@@ -27,6 +28,7 @@ export function describeCommands(program: Command, action: Action): void {
   describeEmbedding(program, action)
   describeStatus(program, action)
   describeService(program, action)
+  describeMetrics(program, action)
   describeRemote(program, action)
   describeDeadLetters(
     program

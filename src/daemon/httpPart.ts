@@ -11,6 +11,7 @@ interface Answers {
   /** @throws MEMSYNC_STORE_UNAVAILABLE before there is one */
   store(): Store
   status(): Promise<Status>
+  metrics(): Promise<string>
   isStalled(): boolean
 }
 

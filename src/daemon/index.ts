@@ -30,6 +30,7 @@ import { parseEnqueueRequest, refuseLate } from './enqueueRequest.ts'
 import { httpPart } from './httpPart.ts'
 import { legacyFilesPart } from './legacyFiles.ts'
 import { Lifecycle, type Part } from './lifecycle.ts'
+import { MetricsReport } from './metricsReport.ts'
 import { Notifier } from './notifier.ts'
 import { acquireProcessLock, instanceLockPath, type ProcessLock } from './processLock.ts'
 import { PushService } from './pushService.ts'
@@ -40,6 +41,7 @@ import { Report, type RunningParts } from './report.ts'
 import { SpoolService } from './spoolService.ts'
 import { statusLine } from './statusLine.ts'
 import { StoreHealth } from './storeHealth.ts'
+import { tracingPart } from './tracingPart.ts'
 import { ProgressWatchdog, STALLED_EXIT_CODE } from './watchdog.ts'
 
 /** Beyond the value itself: key, metadata and the frame around them, all escaped at worst. */
@@ -57,6 +59,7 @@ export class Daemon {
   private readonly parts: RunningParts = {}
   private readonly connections: RedisConnections
   private readonly report: Report
+  private readonly metrics: MetricsReport
   private draining: Promise<void> | undefined
   private readonly spool: Spool
   private spoolService: SpoolService | undefined
@@ -89,6 +92,7 @@ export class Daemon {
       spool: this.spool,
       queuePause: new QueuePause(logger),
     })
+    this.metrics = new MetricsReport(config, () => this.report.status())
     const gaveUp = Promise.withResolvers<number>()
     this.gaveUp = gaveUp.promise
     this.giveUp = gaveUp.resolve
@@ -102,6 +106,7 @@ export class Daemon {
   async start(): Promise<void> {
     await this.lifecycle.start([
       this.lockPart(),
+      tracingPart(this.config, this.logger),
       this.storePart(),
       this.controlPart(),
       this.httpPart(),
@@ -198,6 +203,7 @@ export class Daemon {
     return httpPart(this.config, this.logger, {
       store: () => this.report.openedStore(),
       status: () => this.report.status(),
+      metrics: () => this.metrics.text(),
       isStalled: () => this.parts.watchdog?.stalled ?? false,
     })
   }
@@ -227,7 +233,8 @@ export class Daemon {
             this.parts.embed?.setRedisUsable(state === 'up')
             if (state === 'up') this.spoolService?.request()
           },
-          onDeadLetter: (entry) => this.tellFirstDeadLetter(entry),
+          onDeadLetter: (entry) => this.noteDeadLetter(entry),
+          ...this.metrics.measurements.ofSync,
           onApplied: (names) => {
             this.parts.push?.markApplied(names, worker.epochs.life)
             this.parts.embed?.markApplied(names, worker.epochs.life)
@@ -302,7 +309,8 @@ export class Daemon {
           redis,
           logger,
           notifier,
-          onDeadLetter: (entry) => this.tellFirstDeadLetter(entry),
+          onDeadLetter: (entry) => this.noteDeadLetter(entry),
+          measurements: this.metrics.measurements,
           onWorkerError: worker.redisHealth.report,
           onStalled: () => this.giveUp(STALLED_EXIT_CODE),
         })
@@ -325,7 +333,8 @@ export class Daemon {
           connect: () => connectRedis(this.endpoint, 'worker'),
           logger,
           notifier,
-          onDeadLetter: (entry) => this.tellFirstDeadLetter(entry),
+          onDeadLetter: (entry) => this.noteDeadLetter(entry),
+          measurements: this.metrics.measurements,
           onWorkerError: worker.redisHealth.report,
         })
         await this.parts.embed.start()
@@ -360,8 +369,9 @@ export class Daemon {
     }
   }
 
-  /** Only the first of this process's life: the rest is in the log and in the status. */
-  private tellFirstDeadLetter({ sourceQueue, code, id }: DeadLetter): void {
+  /** Only the first of this process's life is told: the rest is in the log, the status and the metrics. */
+  private noteDeadLetter({ sourceQueue, code, id, class: errorClass }: DeadLetter): void {
+    this.metrics.measurements.countDeadLetter(sourceQueue, errorClass)
     if (this.toldDeadLetter) return
     this.toldDeadLetter = true
     this.notifier.tell({ event: 'first-dead-letter', lane: sourceQueue, code, deadLetter: id })
@@ -371,6 +381,8 @@ export class Daemon {
     switch (request.op) {
       case 'status':
         return { status: await this.report.status() }
+      case 'metrics':
+        return this.metrics.answer(request)
       case 'enqueue':
         return { ...(await this.enqueue(request)) }
       case 'sweep-push':
@@ -380,7 +392,10 @@ export class Daemon {
         await this.parts.embed?.sweep()
         return {}
       default:
-        throw new MemsyncError('MEMSYNC_BAD_USAGE', 'op: must be status, enqueue, sweep-push or sweep-embed')
+        throw new MemsyncError(
+          'MEMSYNC_BAD_USAGE',
+          'op: must be status, metrics, enqueue, sweep-push or sweep-embed',
+        )
     }
   }
 

@@ -24,7 +24,7 @@ export interface Operation {
   parameters?: Parameter[]
   requestBody?: Schema
   /** The body of each answer that is not an error, by status. */
-  answers: Record<string, { description: string; schema: Schema }>
+  answers: Record<string, { description: string; schema: Schema; mediaType?: string }>
   /** The statuses of its errors, besides 401 and 403. */
   refusals: number[]
 }
@@ -161,6 +161,18 @@ export const OPERATIONS = {
     answers: { 200: { description: 'As `memsync status --json`.', schema: ref('Status') } },
     refusals: [400, 503],
   },
+  getMetrics: {
+    operationId: 'getMetrics',
+    summary: 'The metrics, for Prometheus',
+    answers: {
+      200: {
+        description: "Prometheus' text format; docs/metrics.md names every metric.",
+        schema: text,
+        mediaType: 'text/plain',
+      },
+    },
+    refusals: [400, 503],
+  },
   getHealth: {
     operationId: 'getHealth',
     summary: 'Whether it makes progress',
@@ -292,7 +304,7 @@ function describe({ open, operation }: DocumentedRoute): Schema {
   const { answers, refusals, parameters, requestBody, description, operationId, summary } = operation
   const responses: Record<string, Schema> = {}
   for (const [status, answer] of Object.entries(answers))
-    responses[status] = response(answer.description, answer.schema)
+    responses[status] = response(answer.description, answer.schema, answer.mediaType)
   for (const status of [...(open ? [] : [401]), 403, ...refusals]) {
     responses[status] = response(REFUSED[status] ?? '', ref('Error'))
   }
@@ -307,6 +319,6 @@ function describe({ open, operation }: DocumentedRoute): Schema {
   }
 }
 
-function response(description: string, schema: Schema): Schema {
-  return { description, content: { 'application/json': { schema } } }
+function response(description: string, schema: Schema, mediaType = 'application/json'): Schema {
+  return { description, content: { [mediaType]: { schema } } }
 }

@@ -11,6 +11,7 @@ import { MemsyncError, toMemsyncError } from '../errors.ts'
 import { DEFAULT_ATTEMPTS } from '../jobs/index.ts'
 import { memoryNameIn } from '../jobs/key.ts'
 import type { Logger } from '../logger.ts'
+import { queueTelemetry } from '../tracing/current.ts'
 import { formatFailedReason, nextFailureNote, type Stage } from './failure.ts'
 import { JobFailure, LaneWorker } from './laneWorker.ts'
 import { decideFailure } from './outcome.ts'
@@ -38,6 +39,8 @@ export interface LaneJob {
   attempt: number
 }
 
+export type Setback = 'retried' | 'given_back'
+
 export interface LaneOptions {
   queueName: string
   queuePrefix: string
@@ -55,6 +58,8 @@ export interface LaneOptions {
   onSuccess: () => void
   /** A job used up its attempts or cannot succeed. */
   onDead: (jobId: string) => void
+  /** A job will run again: it failed and has attempts left, or was given back. */
+  onSetback?: ((setback: Setback) => void) | undefined
   /** An error of the worker itself, from Redis. */
   onWorkerError: (error: Error) => void
 }
@@ -75,6 +80,7 @@ export class Lane {
       connection: options.redis,
       prefix: options.queuePrefix,
       skipVersionCheck: true,
+      ...queueTelemetry(),
     })
     this.queue.on('error', options.onWorkerError)
   }
@@ -155,6 +161,7 @@ export class Lane {
       runRetryDelay: 1_000,
       removeOnComplete: KEEP_COMPLETED,
       skipVersionCheck: true,
+      ...queueTelemetry(),
       settings: {
         backoffStrategy: (attempt, _type, error, job) =>
           computeRetryDelayMs(
@@ -175,7 +182,9 @@ export class Lane {
     })
     worker.on('failed', (job) => {
       this.finished++
-      if (job?.id !== undefined && job.finishedOn !== undefined) this.options.onDead(job.id)
+      if (job?.id === undefined) return
+      if (job.finishedOn !== undefined) this.options.onDead(job.id)
+      else this.options.onSetback?.('retried')
     })
     return worker
   }
@@ -204,6 +213,7 @@ export class Lane {
       case 'give-back':
         if (error.code !== 'MEMSYNC_INTERRUPTED') this.options.onDependencyFailure(error)
         await job.moveToDelayed(Date.now() + Math.max(GIVE_BACK_DELAY_MS, error.retryAfterMs ?? 0), token)
+        this.options.onSetback?.('given_back')
         throw new DelayedError()
       case 'dead-letter':
       case 'retry': {

@@ -6,7 +6,7 @@
  *   check has it run again, which is harmless and burns no attempt.
  * - Its close waits for Redis, and without one its timers keep the process alive.
  */
-import { DelayedError, type Job, UnrecoverableError, Worker } from 'bullmq'
+import { DelayedError, type Job, type Span, UnrecoverableError, Worker } from 'bullmq'
 
 /** The job failed for a reason of its own and may be tried again. */
 export class JobFailure extends Error {
@@ -25,8 +25,9 @@ export class LaneWorker extends Worker {
     job: Job,
     token: string,
     fetchNextCallback?: () => boolean,
+    span?: Span,
   ): Promise<Job> {
-    if (isVerdict(error)) return super.handleFailed(error, job, token, fetchNextCallback)
+    if (isVerdict(error)) return super.handleFailed(error, job, token, fetchNextCallback, span)
     if (!this.closing) this.emit('error', error)
     // BullMQ's type leaves out that there may be no next job.
     return undefined as unknown as Job
