@@ -10,7 +10,7 @@ import { daemonRuns } from './handOver.ts'
 import { notice, paintStdout, print, printable, printableLines, printJson } from './output.ts'
 import { parseRate, RedriveRun, tellRedriven } from './redrive.ts'
 
-const CLASSES: readonly ErrorClass[] = ['permanent', 'transient', 'outage', 'credentials']
+export const CLASSES: readonly ErrorClass[] = ['permanent', 'transient', 'outage', 'credentials']
 
 interface FilterFlags {
   class?: string
@@ -110,7 +110,8 @@ export async function drop(
   })
 }
 
-async function dropOne(desk: DeadLetterDesk, id: string): Promise<boolean> {
+/** False where there is none any more. */
+export async function dropOne(desk: DeadLetterDesk, id: string): Promise<boolean> {
   try {
     await desk.deadLetters.drop(id)
     return true

@@ -25,6 +25,7 @@ import { SyncWorker } from '../queue/syncWorker.ts'
 import { DAEMON_VERSION } from '../release.ts'
 import { ControlServer } from './control.ts'
 import { controlSocket } from './controlClient.ts'
+import { DashboardPart } from './dashboardPart.ts'
 import { EmbedService } from './embedService.ts'
 import { parseEnqueueRequest, refuseLate } from './enqueueRequest.ts'
 import { httpPart } from './httpPart.ts'
@@ -62,6 +63,7 @@ export class Daemon {
   private readonly remote: Remote | undefined
   private readonly notifier: Notifier
   private toldDeadLetter = false
+  private readonly dashboard: DashboardPart
 
   constructor(config: Config, logger: Logger) {
     this.config = config
@@ -88,6 +90,10 @@ export class Daemon {
       spool: this.spool,
       queuePause: new QueuePause(logger),
     })
+    this.dashboard = new DashboardPart(config, logger, {
+      store: () => this.report.openedStore(),
+      status: () => this.report.status(),
+    })
     const gaveUp = Promise.withResolvers<number>()
     this.gaveUp = gaveUp.promise
     this.giveUp = gaveUp.resolve
@@ -104,6 +110,7 @@ export class Daemon {
       this.storePart(),
       this.controlPart(),
       this.httpPart(),
+      this.dashboard,
       // Before Redis: what it takes in goes into the spool.
       legacyFilesPart(this.config, this.logger, this.spool, () => this.parts.store),
       {
@@ -358,6 +365,8 @@ export class Daemon {
     switch (request.op) {
       case 'status':
         return { status: await this.report.status() }
+      case 'dashboard':
+        return this.dashboard.answer()
       case 'enqueue':
         return { ...(await this.enqueue(request)) }
       case 'sweep-push':
@@ -367,7 +376,10 @@ export class Daemon {
         await this.parts.embed?.sweep()
         return {}
       default:
-        throw new MemsyncError('MEMSYNC_BAD_USAGE', 'op: must be status, enqueue, sweep-push or sweep-embed')
+        throw new MemsyncError(
+          'MEMSYNC_BAD_USAGE',
+          'op: must be status, dashboard, enqueue, sweep-push or sweep-embed',
+        )
     }
   }
 
