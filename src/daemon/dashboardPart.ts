@@ -36,7 +36,6 @@ export class DashboardPart implements Part {
   async start(): Promise<void> {
     this.sampling = setInterval(() => void this.sample(), SAMPLE_INTERVAL_MS)
     this.sampling.unref()
-    await this.sample()
     const { dashboard: endpoint } = this.config
     if (!endpoint) return
     const { serveInDaemon } = await import('../dashboard/serve.ts')

@@ -10,6 +10,7 @@ const OLDER_SPACING_MS = 300_000
 /** Samples closer than this are one. */
 const MIN_SPACING_MS = 1_500
 const MAX_EVENTS = 200
+const GOOD_STATES: readonly string[] = ['up', 'open', 'off', 'none']
 
 export const LANES = ['sync', 'embed', 'push'] as const
 export type LaneName = (typeof LANES)[number]
@@ -121,6 +122,11 @@ function laneSample(
   return { pending, oldestMs: oldestWaitingMs, gate, done }
 }
 
+/** A gate that ramps is one that opens. */
+function gateNews(gate: GateState): string {
+  return gate === 'ramping' ? 'open' : gate
+}
+
 /** Working and idle change all the time, and neither is news. */
 function daemonNews(state: Sample['daemon']): string {
   return state === 'working' || state === 'idle' ? 'running' : state
@@ -144,8 +150,10 @@ function changes(before: Sample, now: Sample, { redis, store, remote }: Status):
       atMs: precise(remote.since),
     },
     ...LANES.map((what) => ({
-      ...{ what, from: before.lanes[what].gate, to: now.lanes[what].gate, reason: null, atMs },
+      ...{ what, from: gateNews(before.lanes[what].gate), to: gateNews(now.lanes[what].gate) },
+      ...{ reason: null, atMs },
     })),
   ]
-  return all.filter(({ from, to }) => from !== to)
+  // What becomes known is no change, unless it is bad.
+  return all.filter(({ from, to }) => from !== to && !(from === 'unknown' && GOOD_STATES.includes(to)))
 }

@@ -39,8 +39,9 @@ export class StepChart {
     setAttribute(this.fill, 'd', fill)
     setAttribute(this.floor, 'x2', width)
     setAttribute(this.node, 'width', width)
-    setText(this.peak, most > 0 ? `peak ${format(most)}` : '')
-    setAttribute(this.node, 'aria-label', `${label}, peak ${format(most)}`)
+    const shownPeak = format(most)
+    setText(this.peak, /^0( |$|\/)/.test(shownPeak) ? '' : `peak ${shownPeak}`)
+    setAttribute(this.node, 'aria-label', `${label}, peak ${shownPeak}`)
   }
 }
 

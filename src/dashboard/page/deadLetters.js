@@ -105,7 +105,7 @@ export class DeadLetters {
   update({ status, run, nowMs }) {
     this.isDaemonRunning = status.daemon.running
     for (const row of this.rows.values()) row.tick(nowMs)
-    const known = this.page && this.page.total
+    const known = this.page?.total
     const isUnfiltered = this.filter.class === '' && this.filter.prefix === ''
     if (status.deadLetters === null)
       return void this.fail('Redis does not answer. The dead letters are kept there.')

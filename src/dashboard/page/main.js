@@ -73,6 +73,8 @@ async function poll() {
 }
 
 function fail(error) {
+  const since = state.seenMs === 0 ? '' : ` for ${duration(Date.now() - state.seenMs)}`
+  views.overview.lose(`No answer${since}`)
   const seen = state.seenMs === 0 ? '' : ` What is shown is ${duration(Date.now() - state.seenMs)} old.`
   if (error.isOut) {
     state.isOut = true

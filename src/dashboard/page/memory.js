@@ -95,7 +95,7 @@ export class MemoryDetail {
             h(
               'span',
               { class: 'memory-excerpt' },
-              version.deleted ? '(deleted)' : visible(version.value.text.slice(0, 120)),
+              version.deleted ? '(deleted)' : visible(version.value.text.slice(0, 200).replace(/\s+/g, ' ')),
             ),
           ),
         ),

@@ -55,6 +55,7 @@ export class Overview {
           ...{ type: 'radio', name: 'range', checked: ms === this.rangeMs },
           onchange: () => {
             this.rangeMs = ms
+            this.isRangeChosen = true
             this.draw()
           },
         }),
@@ -100,6 +101,7 @@ export class Overview {
   update(data) {
     this.data = data
     const { status, events, nowMs, samples } = data
+    if (!this.isRangeChosen) this.chooseRange(samples, nowMs)
     const [worst, ...rest] = verdicts(status, nowMs)
     setText(this.verdict, worst.text)
     setAttribute(this.verdict, 'data-tone', worst.tone)
@@ -118,6 +120,23 @@ export class Overview {
     this.updateTotals(status)
     this.updateChanges(events, nowMs)
     this.draw()
+  }
+
+  /** Nobody answers: what is shown is how things were. */
+  lose(text) {
+    setText(this.verdict, text)
+    setAttribute(this.verdict, 'data-tone', 'bad')
+    this.shownLines = undefined
+    this.more.replaceChildren(
+      h('li', {}, 'What is below is as it was then. It goes on by itself when there is an answer.'),
+    )
+  }
+
+  /** A short past fills little of an hour. */
+  chooseRange(samples, nowMs) {
+    this.isRangeChosen = true
+    const [[, shortestMs]] = RANGES
+    if (!samples[0] || samples[0].atMs > nowMs - shortestMs) this.board.querySelector('[name=range]').click()
   }
 
   updateParts({ daemon, redis, store, remote, version }, nowMs) {
@@ -224,7 +243,14 @@ export class Overview {
       range,
       dead,
     )
+    this.drawUnwatched(samples[0]?.atMs ?? nowMs, range)
     this.point(this.pointedMs)
+  }
+
+  /** Nobody looked before the first sample, which is not the same as that nothing was. */
+  drawUnwatched(firstMs, { fromMs, width }) {
+    const part = Math.min(1, Math.max(0, (firstMs - fromMs) / this.rangeMs))
+    this.board.style.setProperty('--unwatched', `${Math.round(part * width)}px`)
   }
 
   pointAt(clientX) {

@@ -56,6 +56,9 @@ export function verdicts(status, nowMs) {
       `Memories go into the spool meanwhile.${where}`,
     )
   }
+  if (redis.state === 'up' && lanes.sync.waiting === null) {
+    say('warn', 'Redis is slow to answer', 'What waits is not known until it does.')
+  }
   if (store.state !== 'up') say('bad', 'The store cannot be written', store.reason ?? '')
   if (remote.state === 'credentials') {
     say(
@@ -79,7 +82,7 @@ export function verdicts(status, nowMs) {
     say('warn', `${counted(deadLetters, 'dead letter waits', 'dead letters wait')} for a person`)
   }
   if (all.length === 0 || (all.every(({ tone }) => tone === 'warn') && sum(pending) > 0)) {
-    say('good', progress(pending, daemon))
+    say('good', ...progress(pending, daemon, nowMs))
   }
   return all
 }
@@ -88,9 +91,11 @@ function sum(pending) {
   return LANES.reduce((total, lane) => total + (pending[lane] ?? 0), 0)
 }
 
-function progress(pending, daemon) {
+function progress(pending, { progress: { state, lastSuccess } }, nowMs) {
   const busy = LANES.filter((lane) => pending[lane] > 0)
-  if (busy.length === 0) return daemon.progress.state === 'waiting' ? 'Waiting' : 'All caught up'
+  const last =
+    lastSuccess === null ? '' : `The last job ended ${duration(nowMs - Date.parse(lastSuccess))} ago.`
+  if (busy.length === 0) return [state === 'waiting' ? 'Waiting' : 'All caught up', last]
   const verbs = { sync: 'to persist', embed: 'to embed', push: 'to push' }
-  return `Working: ${busy.map((lane) => `${count(pending[lane])} ${verbs[lane]}`).join(', ')}`
+  return [`Working: ${busy.map((lane) => `${count(pending[lane])} ${verbs[lane]}`).join(', ')}`, last]
 }
