@@ -145,7 +145,9 @@ function lazyBoard(sources: DashboardSources) {
     handle: async (context: Context<DashboardEnv>): Promise<Response> => {
       await requireRedis(sources)
       const { answer } = await open()
-      return answer(context.req.raw)
+      const { body, status, headers } = await answer(context.req.raw)
+      // With this answer's own headers added, which a foreign response would not take.
+      return context.newResponse(body, status as ContentfulStatusCode, Object.fromEntries(headers))
     },
   }
 }

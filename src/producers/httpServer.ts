@@ -62,9 +62,11 @@ export class HttpServer {
     }
   }
 
-  /** Listens, or rejects with why it cannot. */
+  /** @throws MEMSYNC_BAD_SETTING where it cannot listen */
   async open(): Promise<void> {
-    const server = await this.listen()
+    const server = await this.listen().catch((thrown: unknown) => {
+      throw toMemsyncError(thrown, 'MEMSYNC_BAD_SETTING')
+    })
     if (this.isStopped) return closeServer(server)
     this.server = server
   }

@@ -25,9 +25,9 @@ export interface RunningDashboard {
 export async function startDashboard(
   dataDir: string,
   env: Record<string, string> = {},
-  args: string[] = [],
+  args: string[] = ['--no-open'],
 ): Promise<RunningDashboard> {
-  const child = spawn(process.execPath, [MEMSYNC, 'dashboard', '--no-open', '--json', ...args], {
+  const child = spawn(process.execPath, [MEMSYNC, 'dashboard', '--json', ...args], {
     env: isolatedEnvironment(dataDir, env),
     stdio: ['ignore', 'pipe', 'pipe'],
   })
@@ -108,13 +108,13 @@ export async function fillQueues(
   await waitUntilReady(redis, 5_000)
   const options = { connection: redis, prefix: config.queuePrefix }
   const deadLetters = new Queue(DEAD_LETTER_QUEUE, options)
+  const sync = new Queue(SYNC_QUEUE, options)
   for (let at = 0; at < dead.length; at += BATCH) {
     const jobs = dead.slice(at, at + BATCH)
     await deadLetters.addBulk(
       jobs.map((entry) => ({ name: entry.name, data: entry, opts: { jobId: `dead-${entry.id}` } })),
     )
   }
-  const sync = new Queue(SYNC_QUEUE, options)
   for (let at = 0; at < waiting; at += BATCH) {
     const size = Math.min(BATCH, waiting - at)
     await sync.addBulk(
@@ -124,5 +124,6 @@ export async function fillQueues(
       })),
     )
   }
+  await Promise.all([deadLetters.close(), sync.close()])
   redis.disconnect()
 }

@@ -56,19 +56,22 @@ function take(answer) {
 
 async function poll() {
   clearTimeout(state.timer)
-  if (document.hidden || state.isOut) return
+  if (document.hidden || state.isOut || state.isAsking) return
+  state.isAsking = true
   let delayMs = POLL_MS
   try {
     take(await get('overview', { since: Math.max(0, state.lastMs - 60_000) }))
-    tell('live', `live · ${timeOf(Date.now())}`)
+    if (!document.hidden) tell('live', `live · ${timeOf(Date.now())}`)
     views[viewName()].update(state.data)
     document.documentElement.dataset.ready = ''
   } catch (error) {
     if (!(error instanceof ApiError)) throw error
     delayMs = POLL_AFTER_FAILURE_MS
-    fail(error)
+    if (!document.hidden) fail(error)
+    document.documentElement.dataset.ready ??= 'failed'
+  } finally {
+    state.isAsking = false
   }
-  clearTimeout(state.timer)
   state.timer = setTimeout(poll, delayMs)
 }
 
