@@ -49,6 +49,7 @@ try {
       const { page, close } = await openPage(browser)
       // The cookie first: what is timed is the page.
       await page.goto(dashboard.link)
+      await page.waitForSelector('html[data-ready]')
       await page.goto('about:blank')
       const startedMs = performance.now()
       await page.goto(`${dashboard.origin}/${hash}`)
