@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 
 /** The program that opens it; undefined where there is no screen to open it on. */
-export function browserCommand(
+function browserCommand(
   platform: NodeJS.Platform,
   env: Record<string, string | undefined>,
 ): string | undefined {

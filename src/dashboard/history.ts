@@ -12,7 +12,7 @@ const MIN_SPACING_MS = 1_500
 const MAX_EVENTS = 200
 const GOOD_STATES: readonly string[] = ['up', 'open', 'off', 'none']
 
-export const LANES = ['sync', 'embed', 'push'] as const
+const LANES = ['sync', 'embed', 'push'] as const
 export type LaneName = (typeof LANES)[number]
 
 interface LaneSample {

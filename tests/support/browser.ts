@@ -5,7 +5,7 @@ import { type Browser, type BrowserContextOptions, chromium, type Page } from 'p
 
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable']
 
-export const CHROMIUM =
+const CHROMIUM =
   process.env.CHROMIUM_PATH ??
   (process.env.PATH ?? '')
     .split(delimiter)
