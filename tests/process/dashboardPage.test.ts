@@ -30,10 +30,7 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
 }
 
 /** The page, ready, in a profile of its own. */
-async function enter(
-  options: Parameters<typeof openPage>[1] = {},
-  link = dashboard.link,
-): Promise<WatchedPage> {
+async function enter(options: Parameters<typeof openPage>[1] = {}): Promise<WatchedPage> {
   const opened = await openPage(browser, options)
   await opened.page.goto(dashboard.link)
   await opened.page.waitForSelector('html[data-ready]')

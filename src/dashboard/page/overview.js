@@ -27,7 +27,11 @@ export class Overview {
     this.dead = deadRow()
     this.axis = new TimeAxis()
     this.cursor = h('div', { class: 'cursor', hidden: true })
-    this.readout = h('p', { class: 'readout' }, 'Point at the charts, or use the arrow keys on them.')
+    this.readout = h(
+      'p',
+      { class: 'readout' },
+      'Tap or point at the charts; the arrow keys move through them too.',
+    )
     this.totals = h('dl', { class: 'facts' })
     this.changes = h('ol', { class: 'changes' })
     this.board = this.buildBoard()
@@ -275,7 +279,7 @@ export class Overview {
     const sample = atMs === undefined ? undefined : sampleAt(this.data?.samples ?? [], atMs)
     this.cursor.hidden = !sample
     if (!sample) {
-      setText(this.readout, 'Point at the charts, or use the arrow keys on them.')
+      setText(this.readout, 'Tap or point at the charts; the arrow keys move through them too.')
       return
     }
     const { fromMs, width } = this.range
