@@ -15,6 +15,8 @@ const [waiting = 100_000, dead = 1_000] = process.argv.slice(2).map(Number)
 const OPENINGS = 7
 const REQUESTS = 40
 const PAGES = [
+  // What a browser takes to open anything here, for comparison.
+  ['with nothing on it', undefined, 'p'],
   ['overview', '#overview', '.verdict[data-tone]'],
   ['dead letters', '#dead-letters', '.dl:nth-child(100)'],
   ['memories', '#memories', '.memory-list li'],
@@ -52,8 +54,8 @@ try {
       await page.waitForSelector('html[data-ready]')
       await page.goto('about:blank')
       const startedMs = performance.now()
-      await page.goto(`${dashboard.origin}/${hash}`)
-      await page.waitForSelector(`html[data-ready] ${drawn}`)
+      await page.goto(hash === undefined ? 'data:text/html,<p>empty' : `${dashboard.origin}/${hash}`)
+      await page.waitForSelector(hash === undefined ? drawn : `html[data-ready] ${drawn}`)
       times.push(performance.now() - startedMs)
       await close()
     }

@@ -8,9 +8,10 @@ import { type Config, loadConfig } from '../../src/config.ts'
 import { askDaemon } from '../../src/daemon/controlClient.ts'
 import { openStore } from '../../src/infrastructure/memory/index.ts'
 import type { Write } from '../../src/infrastructure/memory/port.ts'
-import { commandLine, MEMSYNC, runProgram } from '../support/cli.ts'
+import { commandLine, MEMSYNC, privateRedisPid, runProgram } from '../support/cli.ts'
 import { spawnDaemon } from '../support/daemon.ts'
 import { deadLetter, fillQueues, type RunningDashboard, startDashboard } from '../support/dashboard.ts'
+import { startFakeOpenai } from '../support/fakeOpenai.ts'
 import { send } from '../support/httpDaemon.ts'
 import { startTestRedis, type TestRedis } from '../support/redis.ts'
 import { tempDir } from '../support/tempDir.ts'
@@ -446,14 +447,42 @@ describe('served by the daemon', () => {
     expect((await daemon.ended).code).toBe(0)
   })
 
-  it('where it is not set, the daemon keeps the past and serves nothing', async () => {
+  it('where it is not set, the command serves it beside the daemon, with what is found by meaning', async () => {
+    const openai = await startFakeOpenai()
     const folder = tempDir()
-    const daemon = spawnDaemon(folder, { REDIS_URL: server.url, MEMSYNC_QUEUE_PREFIX: 'unset' })
+    const env = {
+      ...{ REDIS_URL: server.url, MEMSYNC_QUEUE_PREFIX: 'unset', OPENAI_BASE_URL: openai.baseUrl },
+      MEMSYNC_HEALTH_INTERVAL_MS: '100',
+    }
+    const daemon = spawnDaemon(folder, env)
     await daemon.logged('ready')
     expect(await askDaemon(folder, { op: 'dashboard' }, 5_000)).toMatchObject({ link: null })
     expect(daemon.log.some(({ msg }) => msg.includes('dashboard'))).toBe(false)
+    for (const [key, value] of [
+      ['breakfast', 'she likes porridge'],
+      ['lunch', 'soup, most days'],
+    ]) {
+      const request = {
+        op: 'enqueue',
+        job: 'MEMORY_SYNC',
+        data: { key, value, embed: true },
+        acceptedAtMs: Date.now(),
+      }
+      await askDaemon(folder, request, 5_000)
+    }
+    await waitFor('both are embedded', async () => (await daemon.status()).totals.embedded === 2)
+    const own = await startDashboard(folder, env)
+    cookie = [cookie, await enter(own.link)].join('; ')
+    expect((await ask('/api/overview', {}, own)).json).toMatchObject({
+      ...{ servedBy: 'command', canSearchByMeaning: true, status: { daemon: { pid: daemon.pid } } },
+    })
+    const { json } = await ask('/api/search?by=meaning&q=she%20likes%20porridge', {}, own)
+    expect(json).toMatchObject({ memories: [{ key: 'breakfast' }, { key: 'lunch' }], notEmbedded: 0 })
+    expect((json.memories as { score: number }[])[0]?.score).toBeCloseTo(1)
+    await own.stop()
     daemon.kill('SIGTERM')
     await daemon.ended
+    await openai.close()
   })
 })
 
@@ -503,8 +532,10 @@ describe('the command', () => {
         >
       expect(await json('/api/dead-letters')).toMatchObject({ entries: [], matching: 0 })
       expect(await json('/api/memories')).toEqual({ memories: [], next: null, namespaces: [] })
+      expect(await privateRedisPid(folder)).toBeGreaterThan(0)
     } finally {
       expect(await own.stop()).toBe(0)
     }
+    await waitFor('its Redis is gone too', async () => (await privateRedisPid(folder)) === undefined)
   })
 })
