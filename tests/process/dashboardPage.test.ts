@@ -314,7 +314,7 @@ describe.skipIf(NO_BROWSER)(`in a browser${NO_BROWSER ? ` (left out: ${NO_BROWSE
     await page.waitForTimeout(2_500)
     expect(asked).toBe(0)
     await setHidden(false)
-    await page.waitForResponse(/api\/overview/, { timeout: 1_500 })
+    await page.waitForResponse(/api\/overview/)
     await close()
   })
 
