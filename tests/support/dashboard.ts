@@ -11,6 +11,7 @@ import { DEAD_LETTER_QUEUE, SYNC_QUEUE } from '../../src/jobs/index.ts'
 import { connectRedis, redisEndpoint, waitUntilReady } from '../../src/queue/connection.ts'
 import type { DeadLetter } from '../../src/queue/deadLetters.ts'
 import { isolatedEnvironment } from './daemon.ts'
+import { endWithThisProcess } from './lifeline.ts'
 
 const MEMSYNC = join(import.meta.dirname, '..', '..', 'dist', 'cli', 'main.js')
 
@@ -31,14 +32,13 @@ export async function startDashboard(
     env: isolatedEnvironment(dataDir, env),
     stdio: ['ignore', 'pipe', 'pipe'],
   })
-  const kill = () => child.kill('SIGKILL')
-  process.once('exit', kill)
+  const cutLifeline = child.pid === undefined ? () => undefined : endWithThisProcess(child.pid)
   let stderr = ''
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
     stderr += chunk
   })
   const exited = once(child, 'exit').then(([code]) => {
-    process.off('exit', kill)
+    cutLifeline()
     return code as number | null
   })
   const line = await Promise.race([
