@@ -18,8 +18,10 @@ import {
   type ListenAddress,
   listenAddress,
   loopbackAddress,
+  loopbackPort,
   oneOf,
   ratio,
+  type TcpAddress,
   template,
   text,
   token,
@@ -244,6 +246,11 @@ export const SETTINGS = {
     example: '127.0.0.1:8377',
     description: 'Where the HTTP interface listens: unix:PATH or 127.0.0.1:PORT. Unset: nowhere.',
   },
+  MEMSYNC_DASHBOARD: {
+    parse: loopbackPort,
+    example: '127.0.0.1:8378',
+    description: 'Where the daemon serves the dashboard: 127.0.0.1:PORT. Unset: `memsync dashboard` does.',
+  },
   MEMSYNC_HOOK_EVENTS: {
     parse: eventNames,
     default: 'UserPromptSubmit,Stop,PostCompact,SessionEnd',
@@ -362,6 +369,7 @@ export interface Config {
   serveListen: ListenAddress
   serveToken: string | undefined
   http: ListenAddress | undefined
+  dashboard: TcpAddress | undefined
   hookEvents: string[]
   hookKey: string
   hookNamespace: string
@@ -500,6 +508,7 @@ export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedC
     serveListen: sure(read('MEMSYNC_SERVE_LISTEN')),
     serveToken: read('MEMSYNC_SERVE_TOKEN'),
     http: read('MEMSYNC_HTTP'),
+    dashboard: read('MEMSYNC_DASHBOARD'),
     hookEvents: sure(read('MEMSYNC_HOOK_EVENTS')),
     hookKey: sure(read('MEMSYNC_HOOK_KEY')),
     hookNamespace: sure(read('MEMSYNC_HOOK_NAMESPACE')),

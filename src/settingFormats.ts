@@ -56,7 +56,13 @@ export function yesOrNo(text: string): boolean {
   return text === 'true'
 }
 
-export type ListenAddress = { kind: 'tcp'; host: string; port: number } | { kind: 'socket'; path: string }
+export interface TcpAddress {
+  kind: 'tcp'
+  host: string
+  port: number
+}
+
+export type ListenAddress = TcpAddress | { kind: 'socket'; path: string }
 
 export function listenAddress(text: string): ListenAddress {
   if (text.startsWith('unix:')) {
@@ -84,6 +90,13 @@ export function loopbackAddress(text: string): ListenAddress {
   if (address.kind === 'socket' && Buffer.byteLength(address.path) > MAX_SOCKET_PATH_BYTES) {
     throw new Error(`has a path longer than ${MAX_SOCKET_PATH_BYTES} bytes, which no socket can have`)
   }
+  return address
+}
+
+/** The same for what a browser asks, which knows no sockets. */
+export function loopbackPort(text: string): TcpAddress {
+  const address = text.startsWith('unix:') ? undefined : loopbackAddress(text)
+  if (address?.kind !== 'tcp') throw new Error('is no port of this machine: 127.0.0.1:PORT is')
   return address
 }
 

@@ -1,6 +1,7 @@
 /** Every command with its arguments, options and examples. What it does is in the module its action loads. */
 import type { Command } from 'commander'
 import type { CommandContext } from './context.ts'
+import { describeDashboard } from './dashboardCommand.ts'
 import { describeMetrics } from './metricsCommand.ts'
 import { describeService } from './serviceCommands.ts'
 
@@ -29,6 +30,7 @@ export function describeCommands(program: Command, action: Action): void {
   describeStatus(program, action)
   describeService(program, action)
   describeMetrics(program, action)
+  describeDashboard(program, action)
   describeRemote(program, action)
   describeDeadLetters(
     program

@@ -11,7 +11,7 @@ import { notice, paintStdout, print, printable, printableLines, printJson } from
 import { parseRate, RedriveRun, tellRedriven } from './redrive.ts'
 import { checkSameRedis } from './sameRedis.ts'
 
-const CLASSES: readonly ErrorClass[] = ['permanent', 'transient', 'outage', 'credentials']
+export const CLASSES: readonly ErrorClass[] = ['permanent', 'transient', 'outage', 'credentials']
 
 interface FilterFlags {
   class?: string
@@ -112,7 +112,8 @@ export async function drop(
   })
 }
 
-async function dropOne(desk: DeadLetterDesk, id: string): Promise<boolean> {
+/** False where there is none any more. */
+export async function dropOne(desk: DeadLetterDesk, id: string): Promise<boolean> {
   try {
     await desk.deadLetters.drop(id)
     return true

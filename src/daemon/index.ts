@@ -25,6 +25,7 @@ import { SyncWorker } from '../queue/syncWorker.ts'
 import { DAEMON_VERSION } from '../release.ts'
 import { ControlServer } from './control.ts'
 import { controlSocket } from './controlClient.ts'
+import { DashboardPart } from './dashboardPart.ts'
 import { EmbedService } from './embedService.ts'
 import { parseEnqueueRequest, refuseLate } from './enqueueRequest.ts'
 import { httpPart } from './httpPart.ts'
@@ -66,6 +67,7 @@ export class Daemon {
   private readonly remote: Remote | undefined
   private readonly notifier: Notifier
   private toldDeadLetter = false
+  private readonly dashboard: DashboardPart
 
   constructor(config: Config, logger: Logger) {
     this.config = config
@@ -93,6 +95,10 @@ export class Daemon {
       queuePause: new QueuePause(logger),
     })
     this.metrics = new MetricsReport(config, () => this.report.status())
+    this.dashboard = new DashboardPart(config, logger, {
+      store: () => this.report.openedStore(),
+      status: () => this.report.status(),
+    })
     const gaveUp = Promise.withResolvers<number>()
     this.gaveUp = gaveUp.promise
     this.giveUp = gaveUp.resolve
@@ -110,6 +116,7 @@ export class Daemon {
       this.storePart(),
       this.controlPart(),
       this.httpPart(),
+      this.dashboard,
       // Before Redis: what it takes in goes into the spool.
       legacyFilesPart(this.config, this.logger, this.spool, () => this.parts.store),
       {
@@ -383,6 +390,8 @@ export class Daemon {
         return { status: await this.report.status() }
       case 'metrics':
         return this.metrics.answer(request)
+      case 'dashboard':
+        return this.dashboard.answer()
       case 'enqueue':
         return { ...(await this.enqueue(request)) }
       case 'sweep-push':
@@ -394,7 +403,7 @@ export class Daemon {
       default:
         throw new MemsyncError(
           'MEMSYNC_BAD_USAGE',
-          'op: must be status, metrics, enqueue, sweep-push or sweep-embed',
+          'op: must be status, metrics, dashboard, enqueue, sweep-push or sweep-embed',
         )
     }
   }

@@ -235,11 +235,11 @@ function readLimit(text: string | undefined, fallback: number, max: number): num
   return limit
 }
 
-function writeCursor({ namespace, key }: { namespace: string; key: string }): string {
+export function writeCursor({ namespace, key }: { namespace: string; key: string }): string {
   return Buffer.from(JSON.stringify([namespace, key])).toString('base64url')
 }
 
-function readCursor(text: string): { namespace: string; key: string } {
+export function readCursor(text: string): { namespace: string; key: string } {
   let parsed: unknown
   try {
     parsed = JSON.parse(Buffer.from(text, 'base64url').toString('utf8'))
