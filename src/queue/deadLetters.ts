@@ -15,6 +15,7 @@ import type { Redis } from 'ioredis'
 import { ERROR_CODES, type ErrorClass, type ErrorCode, MemsyncError } from '../errors.ts'
 import type { MemoryName } from '../infrastructure/memory/port.ts'
 import { DEAD_LETTER_QUEUE, EMBED_QUEUE, PUSH_QUEUE } from '../jobs/index.ts'
+import { isDeeperThan, MAX_VALUE_DEPTH } from '../jobs/jsonValue.ts'
 import { formatVersion } from '../jobs/version.ts'
 import { DAEMON_VERSION } from '../release.ts'
 import { type Life, redriveJobId, redrivesOf, versionOf } from './epoch.ts'
@@ -33,7 +34,7 @@ export interface DeadLetter {
   sourceQueue: string
   jobId: string
   name: string
-  /** Verbatim, whatever the producer sent. */
+  /** Verbatim, whatever the producer sent; its text where that is not JSON, or nested deeper than any value may be. */
   data: unknown
   /** `epoch-sequence-index`; kept when it is redriven. Null where the producer chose the job's id. */
   version: string | null
@@ -107,6 +108,7 @@ function describeDeadLetter(job: Job, life: Life | undefined, nowMs: number): De
 
 export class DeadLetters {
   private readonly source: Queue
+  private readonly redis: Redis
   private readonly queue: Queue
   private readonly options: QueueOptions
   private readonly onError: (error: Error) => void
@@ -115,6 +117,7 @@ export class DeadLetters {
   /** @param source the lane's queue, whose failed set is collected and which redriven jobs go back to */
   constructor(source: Queue, redis: Redis, queuePrefix: string, onError: (error: Error) => void) {
     this.source = source
+    this.redis = redis
     this.options = { connection: redis, prefix: queuePrefix, skipVersionCheck: true }
     this.onError = onError
     this.queue = openQueue(DEAD_LETTER_QUEUE, this.options, onError)
@@ -218,6 +221,10 @@ export class DeadLetters {
 
   private async move(job: Job, life: Life | undefined): Promise<DeadLetter> {
     const entry = describeDeadLetter(job, life, Date.now())
+    // JSON can be read however deep it is, and not be written again: then its text is kept.
+    if (isDeeperThan(job.data, MAX_VALUE_DEPTH)) {
+      entry.data = await this.redis.hget(this.source.toKey(entry.jobId), 'data')
+    }
     await this.queue.add(entry.name, entry, { jobId: `dead-${entry.id}` })
     await job.remove()
     return entry

@@ -11,7 +11,7 @@ import { MemsyncError, toMemsyncError } from '../errors.ts'
 import { DEFAULT_ATTEMPTS } from '../jobs/index.ts'
 import type { Logger } from '../logger.ts'
 import { formatFailedReason, nextFailureNote, type Stage } from './failure.ts'
-import { JobFailure, LaneWorker } from './laneWorker.ts'
+import { assertReadable, JobFailure, LaneWorker } from './laneWorker.ts'
 import { decideFailure } from './outcome.ts'
 import { computeRetryDelayMs } from './retryPolicy.ts'
 
@@ -190,6 +190,7 @@ export class Lane {
     }
     const stopped = signal ?? this.stopping.signal
     try {
+      assertReadable(job)
       return await this.options.process(laneJob, stopped)
     } catch (thrown) {
       const error = toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
