@@ -13,14 +13,13 @@ import { hostname } from 'node:os'
 import { type Job, Queue, type QueueOptions } from 'bullmq'
 import type { Redis } from 'ioredis'
 import { ERROR_CODES, type ErrorClass, type ErrorCode, MemsyncError } from '../errors.ts'
-import type { MemoryName } from '../infrastructure/memory/port.ts'
 import { DEAD_LETTER_QUEUE, EMBED_QUEUE, PUSH_QUEUE } from '../jobs/index.ts'
 import { isDeeperThan, MAX_VALUE_DEPTH } from '../jobs/jsonValue.ts'
 import { formatVersion } from '../jobs/version.ts'
 import { DAEMON_VERSION } from '../release.ts'
 import { type Life, redriveJobId, redrivesOf, versionOf } from './epoch.ts'
 import { type FailureNote, parseFailedReason, type Stage } from './failure.ts'
-import { pointerOptions } from './pointer.ts'
+import { parsePointer, pointerOptions } from './pointer.ts'
 
 const PAGE_SIZE = 100
 const MAX_STACK_LENGTH = 4_000
@@ -166,7 +165,8 @@ export class DeadLetters {
   /**
    * Puts the entry back with fresh attempts and, in the main lane, its first version; returns the id of the job
    * to wait for.
-   * @throws MEMSYNC_NOT_FOUND; MEMSYNC_UNKNOWN_JOB where it has no version, so that its place in the order is unknown
+   * @throws MEMSYNC_NOT_FOUND; MEMSYNC_UNKNOWN_JOB where it has no version, so that its place in the order is unknown;
+   *   MEMSYNC_INVALID_MEMORY where it stood in a pointers' lane and is none
    */
   async redrive(id: string): Promise<string> {
     const entryJob = await this.entryJob(id)
@@ -215,7 +215,7 @@ export class DeadLetters {
     const { sourceQueue } = entry
     const queue = this.pointerQueues.get(sourceQueue) ?? openQueue(sourceQueue, this.options, this.onError)
     this.pointerQueues.set(sourceQueue, queue)
-    const job = await queue.add(entry.name, entry.data, pointerOptions(entry.data as MemoryName))
+    const job = await queue.add(entry.name, entry.data, pointerOptions(parsePointer(entry.data)))
     return String(job.id)
   }
 

@@ -168,6 +168,7 @@ export async function enqueueMemories(
       await send()
       await underway
     } else {
+      // Its failure is the one that was thrown, or comes of the same Redis; waited for so that the count is right.
       await underway.catch(() => undefined)
     }
     if (!(thrown instanceof MemsyncError)) throw thrown

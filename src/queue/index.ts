@@ -15,7 +15,7 @@ import { randomUUID } from 'node:crypto'
 import { Queue } from 'bullmq'
 import type { Redis } from 'ioredis'
 import { type Config, loadConfig } from '../config.ts'
-import { MemsyncError } from '../errors.ts'
+import { MemsyncError, toMemsyncError } from '../errors.ts'
 import { memorySyncHandler, rollback } from '../handlers/memorySync.ts'
 import { openStore } from '../infrastructure/memory/index.ts'
 import type { Store } from '../infrastructure/memory/port.ts'
@@ -152,12 +152,13 @@ export class TypedWorkerQueue {
   async close(): Promise<void> {
     if (this.closing.signal.aborted) return
     this.closing.abort()
+    // What could not be opened holds nothing, and whoever asked for it was told why.
     const results = await this.results?.catch(() => undefined)
     const running = await this.running?.catch(() => undefined)
     const connection = await this.connection?.catch(() => undefined)
     await running?.worker.stop(this.config.drainTimeoutMs)
     if (results) {
-      await withinDeadline(results.results.close(), 1000).catch(() => undefined)
+      await withinDeadline(results.results.close(), 1000).catch(this.noteLeftover)
       results.redis.disconnect()
     }
     if (running) {
@@ -279,9 +280,15 @@ export class TypedWorkerQueue {
     return this.results
   }
 
+  /** A close comes to its end whatever Redis does; what stays there is of no use to anybody. */
+  private readonly noteLeftover = (thrown: unknown): void => {
+    const { code } = toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
+    this.logger.debug({ code }, 'something was left behind at the close')
+  }
+
   /** Nothing of it is anybody else's: what failed was told to whoever dispatched it. */
   private async removeOwnQueue(running: Running): Promise<void> {
     const queue = this.openQueue(running.redis, this.ownName)
-    await withinDeadline(queue.obliterate({ force: true }), 1000).catch(() => undefined)
+    await withinDeadline(queue.obliterate({ force: true }), 1000).catch(this.noteLeftover)
   }
 }

@@ -18,6 +18,8 @@ import { computeRetryDelayMs } from './retryPolicy.ts'
 /** A killed process frees its jobs after this; a stalled check moves them soon after. */
 const LOCK_DURATION_MS = 10_000
 const STALLED_CHECK_MS = 5_000
+/** So long a job may be in flight with no worker holding it, until it is moved. */
+export const ORPHAN_MS = LOCK_DURATION_MS + STALLED_CHECK_MS
 /**
  * A job in flight at this many crashes is taken for their cause. Returns during an outage do not count here,
  * which is why BullMQ's guard on started attempts is not used: it would turn a long outage into dead letters.
@@ -65,6 +67,8 @@ export class Lane {
   private concurrency: number
   private readonly stopping = new AbortController()
   private finished = 0
+  /** What the worker has in hand, without what the ones before it still hold. */
+  private held = new Set<Job>()
   private adjustment: NodeJS.Immediate | undefined
 
   constructor(options: LaneOptions) {
@@ -81,6 +85,11 @@ export class Lane {
   /** Jobs that ended since the lane was made; grows as long as it makes progress. */
   get finishedCount(): number {
     return this.finished
+  }
+
+  /** Jobs in flight in the worker there is now; another process, or a worker before it, may hold more. */
+  get heldCount(): number {
+    return this.held.size
   }
 
   start(): void {
@@ -143,7 +152,17 @@ export class Lane {
 
   private createWorker(): LaneWorker {
     const { queueName, queuePrefix, redis, onWorkerError } = this.options
-    const worker = new LaneWorker(queueName, (job, token, signal) => this.run(job, token, signal), {
+    const held = new Set<Job>()
+    this.held = held
+    const hold = async (job: Job, token: string | undefined, signal: AbortSignal | undefined) => {
+      held.add(job)
+      try {
+        return await this.run(job, token, signal)
+      } finally {
+        held.delete(job)
+      }
+    }
+    const worker = new LaneWorker(queueName, hold, {
       connection: redis,
       prefix: queuePrefix,
       concurrency: Math.max(1, this.concurrency),

@@ -17,7 +17,8 @@ import {
 } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { MemsyncError } from '../../errors.ts'
-import { classifyStatus, parseRetryAfter } from './classify.ts'
+import { parseRetryAfter } from '../../queue/retryPolicy.ts'
+import { classifyStatus } from './classify.ts'
 
 export interface HttpClientOptions {
   /** How errors name the remote. */
