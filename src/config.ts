@@ -8,6 +8,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { parseEnv } from 'node:util'
 import { MemsyncError } from './errors.ts'
+import type { RedactMode } from './jobs/redact.ts'
 import {
   eventNames,
   folder,
@@ -87,6 +88,14 @@ export const SETTINGS = {
     default: String(1024 * 1024),
     example: '1048576',
     description: 'The longest value taken, in bytes of JSON.',
+  },
+  MEMSYNC_REDACT: {
+    parse: oneOf('off', 'mask'),
+    default: 'off',
+    example: 'mask',
+    description:
+      'With `mask`, keys and tokens of well-known shapes in values and metadata are replaced by `[redacted]` before ' +
+      'they are persisted.',
   },
   MEMSYNC_SPOOL_MAX_BYTES: {
     parse: integer(4096, 1024 ** 4),
@@ -298,6 +307,7 @@ export interface Config {
   queuePrefix: string
   concurrency: number
   maxValueBytes: number
+  redact: RedactMode
   spoolMaxBytes: number
   legacyDir: string | undefined
   historyVersions: number
@@ -428,6 +438,7 @@ export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedC
     queuePrefix: sure(read('MEMSYNC_QUEUE_PREFIX')),
     concurrency: sure(read('MEMSYNC_CONCURRENCY')),
     maxValueBytes: sure(read('MEMSYNC_MAX_VALUE_BYTES')),
+    redact: sure(read('MEMSYNC_REDACT')),
     spoolMaxBytes: sure(read('MEMSYNC_SPOOL_MAX_BYTES')),
     legacyDir: read('MEMSYNC_LEGACY_DIR'),
     historyVersions: sure(read('MEMSYNC_HISTORY_VERSIONS')),

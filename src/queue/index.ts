@@ -122,13 +122,13 @@ export class TypedWorkerQueue {
     const { results } = await this.openResults(connection)
     const running = Object.keys(this.handlers).length > 0 ? await this.run(connection) : undefined
     const result = await results.of(async () => {
-      const { queuePrefix, maxValueBytes } = this.config
+      const { queuePrefix } = this.config
       const { producer, dispatchQueue } = connection
       const jobId =
         running && this.isOwn
           ? await withinDeadline(ownJobId(producer, queuePrefix, running.worker.epochs))
           : undefined
-      return (await enqueueJob(dispatchQueue, job, payload, options, maxValueBytes, { jobId })).jobId
+      return (await enqueueJob(dispatchQueue, job, payload, options, this.config, { jobId })).jobId
     })
     return result as JobTypes[N]['result']
   }
@@ -136,7 +136,7 @@ export class TypedWorkerQueue {
   /** Hands a memory over; resolves once it is durable in the queue. For errors see `enqueueJob`. */
   async enqueue(memory: MemoryInput, options: EnqueueOptions = {}): Promise<Accepted> {
     const { queue } = await this.connect()
-    return enqueueJob(queue, 'MEMORY_SYNC', memory, options, this.config.maxValueBytes)
+    return enqueueJob(queue, 'MEMORY_SYNC', memory, options, this.config)
   }
 
   /** Hands many over, in order and in batches, reading the source no faster than the queue takes them. */
@@ -145,7 +145,7 @@ export class TypedWorkerQueue {
     options: EnqueueManyOptions = {},
   ): Promise<{ accepted: number }> {
     const { queue } = await this.connect()
-    return enqueueMemories(queue, memories, options, this.config.maxValueBytes)
+    return enqueueMemories(queue, memories, options, this.config)
   }
 
   /** Finishes what is in flight and releases everything, so that the process can end. Idempotent. */

@@ -10,6 +10,7 @@ import { MemsyncError } from '../errors.ts'
 import type { HandlerContext } from '../handlers/memorySync.ts'
 import type { MemoryName, Store } from '../infrastructure/memory/port.ts'
 import { isJobName, type JobName, type JobTypes, parsePayload } from '../jobs/index.ts'
+import { redactMemory } from '../jobs/redact.ts'
 import type { Logger } from '../logger.ts'
 import { DeadLetterSweep } from './deadLetterSweep.ts'
 import { type DeadLetter, DeadLetters } from './deadLetters.ts'
@@ -27,7 +28,7 @@ export type Handler<N extends JobName> = (
 export type Handlers = { [N in JobName]?: Handler<N> }
 
 export interface SyncWorkerOptions {
-  config: Pick<Config, 'queuePrefix' | 'concurrency' | 'maxValueBytes'>
+  config: Pick<Config, 'queuePrefix' | 'concurrency' | 'maxValueBytes' | 'redact'>
   queueName: string
   /** Where the versions' sequence comes from; the same as `queueName` unless the queue is a script's own. */
   sequenceQueueName: string
@@ -164,7 +165,9 @@ export class SyncWorker {
   private runHandler<N extends JobName>(name: N, job: LaneJob, context: HandlerContext): Promise<unknown> {
     const handler: Handler<N> | undefined = this.options.handlers[name]
     if (!handler) throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', `no handler is registered for ${name}`)
-    return handler(parsePayload(name, job.data, this.options.config.maxValueBytes), context)
+    const { maxValueBytes, redact } = this.options.config
+    // Once more, for producers that do not.
+    return handler(redactMemory(parsePayload(name, job.data, maxValueBytes), redact), context)
   }
 
   private applyConcurrency(): void {
