@@ -84,13 +84,11 @@ export async function runFullSession({
     MEMSYNC_LEGACY_DIR: legacyDir,
     MEMSYNC_SERVE_TOKEN: PLANTED.MEMSYNC_SERVE_TOKEN,
   }
-  const T0 = performance.now()
   const run = async (args: string[], input = '', more: Record<string, string> = {}) => {
     const { stdout, stderr, code } = await runProgram(MEMSYNC, args, dataDir, {
       input,
       env: { ...env, ...more },
     })
-    console.log((performance.now() - T0).toFixed(0), args.join(' '))
     say(args.join(' '), stdout)
     say(`stderr of ${args.join(' ')}`, stderr)
     return { code, stdout }
@@ -143,10 +141,7 @@ export async function runFullSession({
     await run(['verify'])
     await remote.comeBack()
     openai.heal()
-    for (const args of commands === 'all' ? COMMANDS : COMMANDS.slice(0, 2)) {
-      await run(args)
-      if (commands === 'all') await run([...args, '--json'])
-    }
+    await inTurns(commands === 'all' ? COMMANDS : COMMANDS.slice(0, 4), run)
     say('status over the socket', JSON.stringify(await daemon.status()))
   } finally {
     daemon.kill('SIGTERM')
@@ -156,13 +151,13 @@ export async function runFullSession({
   }
   const serveDir = tempDir()
   if (commands === 'all') {
-    for (const args of [['status'], ['status', '--json'], ['search', 'x'], ['embed', '--stale'], ['verify']])
-      await run(args)
-    for (const [name, secret] of Object.entries(PLANTED))
-      await run(['config'], '', { [name]: `\u0001 ${secret} é` })
-    for (const args of [['status'], ['config'], ['dlq', 'list'], ['enqueue', 'k', 'v', '--wait']]) {
-      await run(args, '', { REDIS_URL: `redis://user:${PLANTED.REDIS_URL}@127.0.0.1:1/0` })
-    }
+    await inTurns([['search', 'x'], ['verify']], run)
+    // Values that each of them refuses.
+    await inTurns(Object.entries(PLANTED), ([name, secret]) =>
+      run(['config'], '', { [name]: `\u0001 ${secret} é` }),
+    )
+    const away = { REDIS_URL: `redis://user:${PLANTED.REDIS_URL}@127.0.0.1:1/0` }
+    await inTurns([['status', '--json'], ['config'], ['enqueue', 'k', 'v']], (args) => run(args, '', away))
     for (const payload of [`{"key":"${PLANTED.WORKER_PAYLOAD}"}`, PLANTED.WORKER_PAYLOAD, '{"key":']) {
       const one = { ...env, WORKER_JOB: 'MEMORY_SYNC', WORKER_PAYLOAD: payload }
       const { stdout, stderr } = await runProgram(WORKER, [], dataDir, { env: one })
@@ -178,20 +173,20 @@ export async function runFullSession({
   }
 }
 
-/** Read, as they are told apart by what they do. */
 const COMMANDS = [
   ['status'],
   ['config'],
+  ['config', '--json'],
   ['get', 'k'],
-  ['has', 'k'],
-  ['list', '--all'],
-  ['history', 'k'],
+  ['history', 'k', '--json'],
   ['search', 'planted'],
   ['embed', '--all', '--dry-run'],
-  ['verify'],
-  ['reconcile'],
+  ['verify', '--json'],
   ['dlq', 'list'],
-  ['dlq', 'show', 'none'],
+  ['dlq', 'show', 'none', '--json'],
+  ['has', 'k'],
+  ['list', '--all'],
+  ['reconcile'],
   ['dlq', 'redrive', 'none'],
   ['rollback', 'k'],
   ['delete', 'n'],
@@ -199,6 +194,15 @@ const COMMANDS = [
   ['version'],
   ['no-such-command'],
 ]
+
+/** A few at a time. */
+async function inTurns<T>(items: readonly T[], work: (item: T) => Promise<unknown>): Promise<void> {
+  const left = [...items]
+  const worker = async () => {
+    for (let item = left.shift(); item !== undefined; item = left.shift()) await work(item)
+  }
+  await Promise.all([worker(), worker(), worker()])
+}
 
 async function askEveryRoute(
   port: number,
