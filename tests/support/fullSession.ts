@@ -31,7 +31,7 @@ export const PLANTED = {
 /** What stands in every value and every piece of metadata. */
 export const PLANTED_VALUE = 'planted-value'
 
-export interface Said {
+interface Said {
   /** Who said it: a command line, a route, the daemon. */
   by: string
   text: string
