@@ -218,7 +218,7 @@ describe('time', () => {
   ].filter((piece) => piece !== '')
 
   it('grows with the length alone, whatever the text is', () => {
-    const LENGTH = 1 << 18
+    const LENGTH = 1 << 16
     const measure = (text: string) => {
       const startedAt = performance.now()
       redactText(text)
@@ -229,7 +229,8 @@ describe('time', () => {
     for (const piece of new Set(hostile)) {
       const text = piece.repeat(Math.ceil(LENGTH / piece.length))
       // The machine may have been busy with something else.
-      const ms = Math.min(measure(text), measure(text))
+      const first = measure(text)
+      const ms = first < 150 * usualMs ? first : measure(text)
       // One that is quadratic takes thousands of times as long.
       expect(ms, JSON.stringify(piece)).toBeLessThan(150 * usualMs)
     }
