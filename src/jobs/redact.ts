@@ -3,9 +3,10 @@
  * depth; the key, the namespace and the names of fields stay as they are. Pure.
  *
  * Only shapes that their makers publish, or a standard does, are looked for, so that a hash, an id or a name is left
- * alone. A mask is never longer than what it replaces, so that a memory that was taken keeps within the limit, and a
- * masked text is not masked again, so that it does not matter how often a memory passes. Every pattern takes a time
- * that grows with the text's length and no faster: repetitions are bounded, or end where their class ends.
+ * alone. A mask is never longer than what it replaces, so that a memory that was taken keeps within the limit. A mask is
+ * no key itself, so a memory may pass any number of times; a key that stood against another without a character between
+ * may be found only in the second. Every pattern takes a time that grows with the text's length and no faster: repetitions
+ * are bounded, or end where their class ends.
  */
 import type { MemoryInput } from './index.ts'
 
