@@ -117,7 +117,7 @@ async function ourConsumer(bench: Bench): Promise<Consumer> {
 export async function drainRate(bench: Bench, kind: 'ours' | 'bare', count: number): Promise<number> {
   await bench.redis.flushall()
   const queue = new Queue('memory-sync', { connection: bench.redis, prefix: bench.prefix })
-  await enqueueMemories(queue, memories(count), {}, 1 << 20)
+  await enqueueMemories(queue, memories(count), {}, { maxValueBytes: 1 << 20, redact: 'off' })
   const consumer = await (kind === 'ours' ? ourConsumer(bench) : bareConsumer(bench))
   // From the tenth part on: both are past their first connection and the compiler's first pass.
   await consumer.completed(count / 10)
@@ -135,7 +135,7 @@ export async function enqueueRate(bench: Bench, kind: 'ours' | 'bare', count: nu
   const queue = new Queue('memory-sync', { connection: bench.redis, prefix: bench.prefix })
   const input = memories(count)
   const startedAt = performance.now()
-  if (kind === 'ours') await enqueueMemories(queue, input, {}, 1 << 20)
+  if (kind === 'ours') await enqueueMemories(queue, input, {}, { maxValueBytes: 1 << 20, redact: 'off' })
   else await queue.addBulk(input.map((data) => ({ name: 'MEMORY_SYNC', data })))
   const seconds = (performance.now() - startedAt) / 1000
   await queue.close()

@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { capture } from './process.mjs'
 import { NODE, ROOT, setUp } from './setup.mjs'
+import { checkSignatures } from './signatures.mjs'
 
 const CHECKS = [
   { name: 'format and lint (biome)', command: ['@biomejs/biome/bin/biome', 'check', '--error-on-warnings'] },
@@ -12,6 +13,8 @@ const CHECKS = [
 
 await setUp()
 let failed = 0
+// Mostly waits for the network, so it goes beside the others.
+const signed = checkSignatures(ROOT)
 for (const { name, command } of CHECKS) {
   const [program, ...args] = command
   const { code, output } = await capture(NODE, [join(ROOT, 'node_modules', program), ...args])
@@ -21,5 +24,13 @@ for (const { name, command } of CHECKS) {
   }
   process.stdout.write(`${code === 0 ? 'ok    ' : 'FAILED'} ${name}\n`)
 }
-process.stdout.write(`check: ${CHECKS.length - failed} passed, ${failed} failed\n`)
+const { passed, reason, output } = await signed
+if (passed === false) {
+  failed++
+  process.stdout.write(`${output.trimEnd()}\n`)
+}
+const verdict = passed === undefined ? 'skipped' : passed ? 'ok    ' : 'FAILED'
+process.stdout.write(`${verdict} signatures (npm)${reason ? `: ${reason}` : ''}\n`)
+const total = CHECKS.length + (passed === undefined ? 0 : 1)
+process.stdout.write(`check: ${total - failed} passed, ${failed} failed\n`)
 process.exitCode = failed === 0 ? 0 : 1

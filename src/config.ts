@@ -8,6 +8,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { parseEnv } from 'node:util'
 import { MemsyncError } from './errors.ts'
+import type { RedactMode } from './jobs/redact.ts'
 import {
   eventNames,
   fileOrNone,
@@ -93,6 +94,14 @@ export const SETTINGS = {
     example: '1048576',
     description: 'The longest value taken, in bytes of JSON.',
   },
+  MEMSYNC_REDACT: {
+    parse: oneOf('off', 'mask'),
+    default: 'off',
+    example: 'mask',
+    description:
+      'With `mask`, keys and tokens of well-known shapes in values and metadata are replaced by `[redacted]` before ' +
+      'they are persisted.',
+  },
   MEMSYNC_SPOOL_MAX_BYTES: {
     parse: integer(4096, 1024 ** 4),
     default: String(256 * 1024 * 1024),
@@ -148,7 +157,8 @@ export const SETTINGS = {
     default: 'false',
     example: 'true',
     description:
-      'Whether the key may go over plain http to another machine, where anyone between can read it.',
+      'Whether keys may go over plain http to another machine (the memory server, the embedding server, the ' +
+      'receiver of notices), where anyone between can read them.',
   },
   MEMSYNC_REMOTE_PROBE_PATH: {
     parse: text,
@@ -343,6 +353,7 @@ export interface Config {
   queuePrefix: string
   concurrency: number
   maxValueBytes: number
+  redact: RedactMode
   spoolMaxBytes: number
   legacyDir: string | undefined
   historyVersions: number
@@ -416,7 +427,7 @@ function readSettingsFile(path: string, required: boolean): Texts {
 const KEYED_KINDS: readonly RemoteKindSetting[] = ['mem0-platform', 'http']
 
 /** What the settings of the remote must be to each other. */
-function checkRemote({ remoteKind, remoteUrl, remoteKey, remoteInsecure }: Config): void {
+function checkRemote({ remoteKind, remoteUrl, remoteKey }: Config): void {
   if (remoteKind === 'none') return
   const missing = (name: 'MEMSYNC_REMOTE_URL' | 'MEMSYNC_REMOTE_KEY') => {
     const example = `${name}=${SETTINGS[name].example}`
@@ -425,14 +436,28 @@ function checkRemote({ remoteKind, remoteUrl, remoteKey, remoteInsecure }: Confi
   }
   if (remoteUrl === undefined && remoteKind !== 'mem0-platform') throw missing('MEMSYNC_REMOTE_URL')
   if (remoteKey === undefined && KEYED_KINDS.includes(remoteKind)) throw missing('MEMSYNC_REMOTE_KEY')
-  if (remoteUrl === undefined || remoteKey === undefined || remoteInsecure) return
-  const { protocol, hostname } = new URL(remoteUrl)
-  if (protocol === 'https:' || isLoopback(hostname)) return
-  throw new MemsyncError(
-    'MEMSYNC_BAD_SETTING',
-    `MEMSYNC_REMOTE_URL: plain http to ${hostname} would carry MEMSYNC_REMOTE_KEY for anyone between to read; ` +
-      'use https, or MEMSYNC_REMOTE_INSECURE=true where the link is private (a VPN, a tunnel)',
-  )
+}
+
+/** No secret goes over plain http to another machine, unless that is asked for. */
+function checkPlainHttp(config: Config): void {
+  if (config.remoteInsecure) return
+  const { remoteKind, remoteUrl, remoteKey, openaiBaseUrl, openaiApiKey, notifyUrl } = config
+  const ways = [
+    ['MEMSYNC_REMOTE_URL', remoteKind === 'none' ? undefined : remoteUrl, 'MEMSYNC_REMOTE_KEY', remoteKey],
+    ['OPENAI_BASE_URL', openaiBaseUrl, 'OPENAI_API_KEY', openaiApiKey],
+    // What stands in its path is what keeps strangers from using it.
+    ['MEMSYNC_NOTIFY_URL', notifyUrl, 'the address itself', notifyUrl],
+  ] as const
+  for (const [name, target, secretName, secret] of ways) {
+    if (target === undefined || secret === undefined) continue
+    const { protocol, hostname } = new URL(target)
+    if (protocol === 'https:' || isLoopback(hostname)) continue
+    throw new MemsyncError(
+      'MEMSYNC_BAD_SETTING',
+      `${name}: plain http to ${hostname} would carry ${secretName} for anyone between to read; ` +
+        'use https, or MEMSYNC_REMOTE_INSECURE=true where the link is private (a VPN, a tunnel)',
+    )
+  }
 }
 
 /**
@@ -482,6 +507,7 @@ export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedC
     queuePrefix: sure(read('MEMSYNC_QUEUE_PREFIX')),
     concurrency: sure(read('MEMSYNC_CONCURRENCY')),
     maxValueBytes: sure(read('MEMSYNC_MAX_VALUE_BYTES')),
+    redact: sure(read('MEMSYNC_REDACT')),
     spoolMaxBytes: sure(read('MEMSYNC_SPOOL_MAX_BYTES')),
     legacyDir: read('MEMSYNC_LEGACY_DIR'),
     historyVersions: sure(read('MEMSYNC_HISTORY_VERSIONS')),
@@ -524,6 +550,7 @@ export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedC
     workerPayload: read('WORKER_PAYLOAD'),
   }
   checkRemote(config)
+  checkPlainHttp(config)
   for (const [name, path] of [
     ['MEMSYNC_DATA_DIR', config.dataDir],
     ['MEMSYNC_CONFIG', configFile],

@@ -72,7 +72,11 @@ async function readSource(path: string): Promise<SourceFile> {
 async function takeIn(context: CommandContext, files: SourceFile[], isDry: boolean): Promise<Summary> {
   const { config } = context
   const store = await openStore(config, { readOnly: true })
-  const intake = new LegacyIntake(new Spool(config.dataDir, config.spoolMaxBytes), store, isDry)
+  const intake = new LegacyIntake(
+    new Spool(config.dataDir, config.spoolMaxBytes, config.redact),
+    store,
+    isDry,
+  )
   const bar = new ProgressBar(process.stderr)
   const summary: Summary = {
     found: 0,

@@ -1,5 +1,6 @@
 /** `memsync config`, `schema` and `version`: what this program is and how it is set. */
 import { SETTINGS, type SettingName } from '../config.ts'
+import { redactText } from '../jobs/redact.ts'
 import { DAEMON_VERSION } from '../release.ts'
 import type { CommandContext } from './context.ts'
 import { paintStdout, print, printable, printJson } from './output.ts'
@@ -34,17 +35,23 @@ function describeSettings(sources: CommandContext['sources']): ShownSetting[] {
   return (Object.keys(SETTINGS) as SettingName[]).map((name) => {
     const { text, source } = sources.get(name) ?? { text: undefined, source: 'unset' as const }
     const { description } = SETTINGS[name]
-    const value = text !== undefined && 'secret' in SETTINGS[name] ? maskSecret(text) : (text ?? null)
+    if (text === undefined) return { name, value: null, source, description }
+    // A command may hold a key as well, and a URL a password.
+    const value = 'secret' in SETTINGS[name] ? maskSecret(text) : redactText(text)
     return { name, value, source, description }
   })
 }
 
-/** Of a URL only user, password and query are secret; anything else is so as a whole. Pure. */
+/**
+ * Of a URL only user, password and query are secret, and the path where it is one of the web, which may be all that keeps
+ * strangers from using it; anything else is so as a whole. Pure.
+ */
 export function maskSecret(text: string): string {
   if (!/^[a-z]+:\/\//i.test(text) || !URL.canParse(text)) return MASK
   const url = new URL(text)
   const login = url.username || url.password ? `${MASK}@` : ''
-  return `${url.protocol}//${login}${url.host}${url.pathname}${url.search ? `?${MASK}` : ''}`
+  const path = url.protocol.startsWith('http') && url.pathname !== '/' ? `/${MASK}` : url.pathname
+  return `${url.protocol}//${login}${url.host}${path}${url.search ? `?${MASK}` : ''}`
 }
 
 export async function schema(): Promise<number> {

@@ -77,7 +77,7 @@ export class Daemon {
     this.supervisor = new RedisSupervisor(config, logger)
     this.remote = openConfiguredRemote(config)
     this.notifier = new Notifier(config, logger)
-    this.spool = new Spool(config.dataDir, config.spoolMaxBytes)
+    this.spool = new Spool(config.dataDir, config.spoolMaxBytes, config.redact)
     this.connections = new RedisConnections({
       config,
       endpoint: this.endpoint,
@@ -416,6 +416,6 @@ export class Daemon {
     // What is in the spool was accepted before this.
     await this.spoolService?.emptied()
     refuseLate(acceptedAtMs, Date.now())
-    return enqueueJob(producer.queues.sync, job, data, options, this.config.maxValueBytes, { acceptedAtMs })
+    return enqueueJob(producer.queues.sync, job, data, options, this.config, { acceptedAtMs })
   }
 }

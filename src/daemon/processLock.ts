@@ -3,7 +3,7 @@
  * The kernel drops it however the holder ends; a stopped (SIGSTOP) holder still holds it; a PID plays no part.
  * Never open such a file with `fs` in a process that holds one: closing any descriptor of it drops the lock.
  */
-import { existsSync, mkdirSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { MemsyncError } from '../errors.ts'
@@ -21,7 +21,7 @@ export function instanceLockPath(dataDir: string): string {
 }
 
 /**
- * Takes the lock without waiting for its holder; makes the file and its folder (mode 0700) where they are missing.
+ * Takes the lock without waiting for its holder; makes the file (mode 0600) and its folder (0700) where they are missing.
  * @param lookersTimeoutMs blocks this long at most, to sit out a process that only looks (`isLocked`, well under 1 ms);
  *   0 for a lock that nobody looks at
  * @returns undefined when another process, or this one, holds it
@@ -30,6 +30,7 @@ export function instanceLockPath(dataDir: string): string {
 export function acquireProcessLock(path: string, lookersTimeoutMs = 200): ProcessLock | undefined {
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    makePrivate(path)
     const database = new DatabaseSync(path, { timeout: lookersTimeoutMs })
     // The journal stays in memory, so that no second file lingers when the holder is killed.
     if (!began(database, 'PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')) return undefined
@@ -57,6 +58,15 @@ export function isLocked(path: string): boolean {
     return false
   } catch (cause) {
     throw new MemsyncError('MEMSYNC_STORE_UNAVAILABLE', `the lock ${path} cannot be read`, { cause })
+  }
+}
+
+/** SQLite would make it readable for others. What exists is not opened, as its lock may be this process's. */
+function makePrivate(path: string): void {
+  try {
+    closeSync(openSync(path, 'wx', 0o600))
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
   }
 }
 

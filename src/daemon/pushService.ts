@@ -192,8 +192,8 @@ export class PushService {
       sample: async () => {
         const { waiting = 0, active = 0 } = await this.worker.lane.queue.getJobCounts('waiting', 'active')
         const isGateOpen = this.gate !== 'shut'
-        const finished = this.worker.lane.finishedCount
-        return { waiting, active, finished, isGateOpen, isRedisReachable: this.redisUsable }
+        const { finishedCount: finished, heldCount: held } = this.worker.lane
+        return { waiting, active, held, finished, isGateOpen, isRedisReachable: this.redisUsable }
       },
       rebuild: () => {
         logger.error({ lane: 'push', stallTimeoutMs }, 'no progress: the worker is rebuilt')

@@ -93,6 +93,7 @@ export class Report {
     return {
       waiting: figures.sync.waiting ?? 0,
       active: figures.sync.active ?? 0,
+      held: parts.worker.lane.heldCount,
       finished: parts.worker.lane.finishedCount,
       isGateOpen: this.syncGate !== 'shut',
       isRedisReachable: this.redisCondition.state === 'up',

@@ -113,14 +113,15 @@ export async function readQueueFigures({
 }
 
 async function readLane(queue: Queue): Promise<{ figures: LaneFigures; failed: number }> {
-  const [counts, waiting, delayed] = await Promise.all([
+  const client = await queue.getBackend().client
+  const [counts, oldest] = await Promise.all([
     queue.getJobCounts('waiting', 'delayed', 'active', 'failed', 'prioritized'),
-    queue.getJobs(['waiting'], 0, 0, true),
-    queue.getJobs(['delayed'], 0, 0, true),
+    // What is delayed was taken once and given back, so it may well be the oldest.
+    queue.getRanges(['waiting', 'delayed'], 0, 0, true),
   ])
-  // What is delayed was taken once and given back, so it may well be the oldest.
-  const acceptedAtMs = [...waiting, ...delayed].map((job) => job?.timestamp ?? Number.POSITIVE_INFINITY)
-  const oldestMs = Math.min(...acceptedAtMs)
+  // The time alone: a job as such may be long, or no JSON.
+  const acceptedAt = await Promise.all(oldest.map((id) => client.hget(queue.toKey(id), 'timestamp')))
+  const oldestMs = Math.min(...acceptedAt.map((ms) => Number(ms ?? Number.POSITIVE_INFINITY)))
   const figures = {
     waiting: (counts.waiting ?? 0) + (counts.prioritized ?? 0),
     delayed: counts.delayed ?? 0,

@@ -9,9 +9,13 @@
  *
  * Time counts only while jobs wait or are in flight, the gate lets jobs through and Redis answers. Whatever
  * interrupts that, and a gap between two looks (the machine slept), begins the count anew.
+ *
+ * Jobs in flight that this process does not hold (one that was killed did, or the worker before the rebuild) come back
+ * once their locks expire. Where there are no others, the count stands still for that time.
  */
 import { MemsyncError } from '../errors.ts'
 import { type Clock, clockJumpMs, type Instant, systemClock } from '../health/clock.ts'
+import { ORPHAN_MS } from '../queue/lane.ts'
 
 /** What the process exits with when it is stuck; the supervisor starts it afresh (EX_SOFTWARE of sysexits.h). */
 export const STALLED_EXIT_CODE = 70
@@ -19,13 +23,17 @@ export const STALLED_EXIT_CODE = 70
 /** This many looks that did not happen are a sleep. */
 const GAP_LOOKS = 3
 const MAX_INTERVAL_MS = 5_000
+/** What nobody holds is moved by then; if not, the lane that should is stuck. */
+const ORPHAN_GRACE_MS = ORPHAN_MS + 5_000
 
 export interface LivenessSample {
   at: Instant
   /** Jobs that could run now; not those that are delayed. */
   waiting: number
-  /** Jobs in flight. */
+  /** Jobs in flight, whoever holds them. */
   active: number
+  /** Those of them that this process's worker holds. */
+  held: number
   /** Jobs that ended, whatever their end, since the process began. */
   finished: number
   /** False while the gate lets no job through. */
@@ -43,6 +51,8 @@ export interface LivenessState {
   /** Since when nothing finished, on the monotonic clock. */
   readonly stuckSinceMs: number
   readonly isRebuilt: boolean
+  /** Since when all that is to be done is in flight and held by no worker of this process; the same clock. */
+  readonly orphanedSinceMs?: number | undefined
   readonly finished: number
   readonly last: Instant
 }
@@ -62,8 +72,15 @@ export function decideLiveness(
   if (state === undefined || !couldWork || finished !== state.finished) return { state: anew, action: 'none' }
   const gapMs = Math.max(at.monoMs - state.last.monoMs, clockJumpMs(state.last, at))
   if (gapMs > GAP_LOOKS * intervalMs) return { state: anew, action: 'none' }
+  if (sample.waiting + sample.held === 0) {
+    const { isRebuilt, orphanedSinceMs = at.monoMs } = state
+    if (at.monoMs - orphanedSinceMs < Math.max(stallTimeoutMs, ORPHAN_GRACE_MS)) {
+      return { state: { ...anew, isRebuilt, orphanedSinceMs }, action: 'none' }
+    }
+    return { state: { ...anew, isRebuilt: true }, action: isRebuilt ? 'exit' : 'rebuild' }
+  }
   if (at.monoMs - state.stuckSinceMs < stallTimeoutMs)
-    return { state: { ...state, last: at }, action: 'none' }
+    return { state: { ...state, orphanedSinceMs: undefined, last: at }, action: 'none' }
   return { state: { ...anew, isRebuilt: true }, action: state.isRebuilt ? 'exit' : 'rebuild' }
 }
 

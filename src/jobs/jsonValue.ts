@@ -141,6 +141,12 @@ function tooLarge(bytes: string, maxBytes: number): MemsyncError {
   )
 }
 
+/** Whether something in it stands below more than so many levels of objects and arrays. */
+export function isDeeperThan(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  return levels === 0 || Object.values(value).some((item) => isDeeperThan(item, levels - 1))
+}
+
 /** Throws `MEMSYNC_INVALID_VALUE` or `MEMSYNC_VALUE_TOO_LARGE` with the path of what is not JSON. */
 export function assertJsonValue(
   value: unknown,

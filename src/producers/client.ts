@@ -100,7 +100,7 @@ class QueueOrSpool implements Producer {
 
   constructor(config: Config) {
     this.config = config
-    this.spool = new Spool(config.dataDir, config.spoolMaxBytes)
+    this.spool = new Spool(config.dataDir, config.spoolMaxBytes, config.redact)
     this.queue = new GuestQueue(config)
   }
 

@@ -11,6 +11,7 @@
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { MemsyncError } from '../errors.ts'
+import { type RedactMode, redactMemory } from '../jobs/redact.ts'
 import {
   blocksOf,
   depthOf,
@@ -34,10 +35,12 @@ let lastWrittenAtMs = 0
 export class Spool {
   readonly folder: string
   private readonly maxBytes: number
+  private readonly redact: RedactMode
   private looked: { atMs: number; files: number; bytes: number } | undefined
 
-  /** Makes nothing before the first write. */
-  constructor(dataDir: string, maxBytes: number) {
+  /** Makes nothing before the first write. @param redact what is made of a memory before it is written */
+  constructor(dataDir: string, maxBytes: number, redact: RedactMode = 'off') {
+    this.redact = redact
     this.folder = join(dataDir, 'spool')
     this.maxBytes = maxBytes
   }
@@ -48,7 +51,10 @@ export class Spool {
    */
   async write(records: readonly SpoolRecord[]): Promise<void> {
     if (records.length === 0) return
-    const content = Buffer.from(records.map(formatSpoolRecord).join(''))
+    const lines = records.map((record) =>
+      formatSpoolRecord({ ...record, memory: redactMemory(record.memory, this.redact) }),
+    )
+    const content = Buffer.from(lines.join(''))
     const { bytes } = await this.look()
     if (bytes + blocksOf(content.length) > this.maxBytes) {
       throw new MemsyncError('MEMSYNC_SPOOL_FULL', `the spool holds ${bytes} of ${this.maxBytes} bytes`)

@@ -17,6 +17,6 @@ export async function spoolMemory(
   how: Pick<SpoolRecord, 'acceptedAtMs' | 'mayRepeat'>,
 ): Promise<{ accepted: 'spooled'; uid: string }> {
   const uid = randomUUID()
-  await new Spool(config.dataDir, config.spoolMaxBytes).write([{ uid, ...how, memory }])
+  await new Spool(config.dataDir, config.spoolMaxBytes, config.redact).write([{ uid, ...how, memory }])
   return { accepted: 'spooled', uid }
 }

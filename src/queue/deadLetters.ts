@@ -13,13 +13,13 @@ import { hostname } from 'node:os'
 import { type Job, Queue, type QueueOptions } from 'bullmq'
 import type { Redis } from 'ioredis'
 import { ERROR_CODES, type ErrorClass, type ErrorCode, MemsyncError } from '../errors.ts'
-import type { MemoryName } from '../infrastructure/memory/port.ts'
 import { DEAD_LETTER_QUEUE, EMBED_QUEUE, PUSH_QUEUE } from '../jobs/index.ts'
+import { isDeeperThan, MAX_VALUE_DEPTH } from '../jobs/jsonValue.ts'
 import { formatVersion } from '../jobs/version.ts'
 import { DAEMON_VERSION } from '../release.ts'
 import { type Life, redriveJobId, redrivesOf, versionOf } from './epoch.ts'
 import { type FailureNote, parseFailedReason, type Stage } from './failure.ts'
-import { pointerOptions } from './pointer.ts'
+import { parsePointer, pointerOptions } from './pointer.ts'
 
 const PAGE_SIZE = 100
 const MAX_STACK_LENGTH = 4_000
@@ -33,7 +33,7 @@ export interface DeadLetter {
   sourceQueue: string
   jobId: string
   name: string
-  /** Verbatim, whatever the producer sent. */
+  /** Verbatim, whatever the producer sent; its text where that is not JSON, or nested deeper than any value may be. */
   data: unknown
   /** `epoch-sequence-index`; kept when it is redriven. Null where the producer chose the job's id. */
   version: string | null
@@ -107,6 +107,7 @@ function describeDeadLetter(job: Job, life: Life | undefined, nowMs: number): De
 
 export class DeadLetters {
   private readonly source: Queue
+  private readonly redis: Redis
   private readonly queue: Queue
   private readonly options: QueueOptions
   private readonly onError: (error: Error) => void
@@ -115,6 +116,7 @@ export class DeadLetters {
   /** @param source the lane's queue, whose failed set is collected and which redriven jobs go back to */
   constructor(source: Queue, redis: Redis, queuePrefix: string, onError: (error: Error) => void) {
     this.source = source
+    this.redis = redis
     this.options = { connection: redis, prefix: queuePrefix, skipVersionCheck: true }
     this.onError = onError
     this.queue = openQueue(DEAD_LETTER_QUEUE, this.options, onError)
@@ -163,7 +165,8 @@ export class DeadLetters {
   /**
    * Puts the entry back with fresh attempts and, in the main lane, its first version; returns the id of the job
    * to wait for.
-   * @throws MEMSYNC_NOT_FOUND; MEMSYNC_UNKNOWN_JOB where it has no version, so that its place in the order is unknown
+   * @throws MEMSYNC_NOT_FOUND; MEMSYNC_UNKNOWN_JOB where it has no version, so that its place in the order is unknown;
+   *   MEMSYNC_INVALID_MEMORY where it stood in a pointers' lane and is none
    */
   async redrive(id: string): Promise<string> {
     const entryJob = await this.entryJob(id)
@@ -212,12 +215,16 @@ export class DeadLetters {
     const { sourceQueue } = entry
     const queue = this.pointerQueues.get(sourceQueue) ?? openQueue(sourceQueue, this.options, this.onError)
     this.pointerQueues.set(sourceQueue, queue)
-    const job = await queue.add(entry.name, entry.data, pointerOptions(entry.data as MemoryName))
+    const job = await queue.add(entry.name, entry.data, pointerOptions(parsePointer(entry.data)))
     return String(job.id)
   }
 
   private async move(job: Job, life: Life | undefined): Promise<DeadLetter> {
     const entry = describeDeadLetter(job, life, Date.now())
+    // JSON can be read however deep it is, and not be written again: then its text is kept.
+    if (isDeeperThan(job.data, MAX_VALUE_DEPTH)) {
+      entry.data = await this.redis.hget(this.source.toKey(entry.jobId), 'data')
+    }
     await this.queue.add(entry.name, entry, { jobId: `dead-${entry.id}` })
     await job.remove()
     return entry

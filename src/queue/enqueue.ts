@@ -3,8 +3,10 @@
  * rejects says why, and a rejection after a timeout leaves open whether it was taken.
  */
 import type { JobsOptions, Queue } from 'bullmq'
+import type { Config } from '../config.ts'
 import { MemsyncError } from '../errors.ts'
 import { type JobName, type JobTypes, type MemoryInput, parsePayload } from '../jobs/index.ts'
+import { redactMemory } from '../jobs/redact.ts'
 import type { Version } from '../jobs/version.ts'
 import { spoolJobId } from './epoch.ts'
 import { classifyRedisError } from './redisErrors.ts'
@@ -24,6 +26,9 @@ export interface EnqueueManyOptions extends EnqueueOptions {
   /** Called for each memory, in order, once it is durable in the queue. What it throws ends the hand-over. */
   onAccepted?: (memory: MemoryInput, receipt: Accepted) => void
 }
+
+/** What a memory must keep to, and what is made of it before it is persisted. */
+type MemoryRules = Pick<Config, 'maxValueBytes' | 'redact'>
 
 /** The receipt of an accepted memory. */
 export interface Accepted {
@@ -76,7 +81,7 @@ export async function enqueueJob<N extends JobName>(
   name: N,
   input: JobTypes[N]['input'],
   options: EnqueueOptions,
-  maxValueBytes: number,
+  rules: MemoryRules,
   { jobId, acceptedAtMs }: { jobId?: string | undefined; acceptedAtMs?: number | undefined } = {},
 ): Promise<Accepted> {
   const jobsOptions: JobsOptions = {
@@ -84,8 +89,8 @@ export async function enqueueJob<N extends JobName>(
     ...(jobId === undefined ? {} : { jobId }),
     ...(acceptedAtMs === undefined ? {} : { timestamp: acceptedAtMs }),
   }
-  parsePayload(name, input, maxValueBytes)
-  const job = await withinDeadline(queue.add(name, input, jobsOptions))
+  parsePayload(name, input, rules.maxValueBytes)
+  const job = await withinDeadline(queue.add(name, redactMemory(input, rules.redact), jobsOptions))
   return { jobId: String(job.id) }
 }
 
@@ -129,7 +134,7 @@ export async function enqueueMemories(
   queue: Queue,
   memories: Iterable<MemoryInput> | AsyncIterable<MemoryInput>,
   options: EnqueueManyOptions,
-  maxValueBytes: number,
+  rules: MemoryRules,
 ): Promise<{ accepted: number }> {
   const opts = jobOptions(options)
   let accepted = 0
@@ -154,8 +159,8 @@ export async function enqueueMemories(
   let position = 0
   try {
     for await (const memory of memories) {
-      parsePayload('MEMORY_SYNC', memory, maxValueBytes)
-      batch.push({ name: 'MEMORY_SYNC', data: memory, opts })
+      parsePayload('MEMORY_SYNC', memory, rules.maxValueBytes)
+      batch.push({ name: 'MEMORY_SYNC', data: redactMemory(memory, rules.redact), opts })
       position++
       if (batch.length === BATCH_SIZE) await send()
     }
@@ -168,6 +173,7 @@ export async function enqueueMemories(
       await send()
       await underway
     } else {
+      // Its failure is the one that was thrown, or comes of the same Redis; waited for so that the count is right.
       await underway.catch(() => undefined)
     }
     if (!(thrown instanceof MemsyncError)) throw thrown

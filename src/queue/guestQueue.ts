@@ -11,6 +11,7 @@ import type { Redis } from 'ioredis'
 import type { Config } from '../config.ts'
 import { MemsyncError, toMemsyncError } from '../errors.ts'
 import { type MemoryInput, SYNC_QUEUE } from '../jobs/index.ts'
+import { redactMemory } from '../jobs/redact.ts'
 import { queueTelemetry } from '../tracing/current.ts'
 import { connectOnce, redisEndpoint } from './connection.ts'
 import { withinDeadline } from './enqueue.ts'
@@ -34,10 +35,10 @@ interface Link {
 }
 
 export class GuestQueue {
-  private readonly config: Pick<Config, 'redisUrl' | 'dataDir' | 'queuePrefix'>
+  private readonly config: Pick<Config, 'redisUrl' | 'dataDir' | 'queuePrefix' | 'redact'>
   private link: Link | undefined
 
-  constructor(config: Pick<Config, 'redisUrl' | 'dataDir' | 'queuePrefix'>) {
+  constructor(config: Pick<Config, 'redisUrl' | 'dataDir' | 'queuePrefix' | 'redact'>) {
     this.config = config
   }
 
@@ -49,7 +50,7 @@ export class GuestQueue {
       const { queue } = await this.connect(timeoutMs)
       const jobs = memories.map(({ memory, acceptedAtMs }) => ({
         name: 'MEMORY_SYNC',
-        data: memory,
+        data: redactMemory(memory, this.config.redact),
         opts: { timestamp: acceptedAtMs },
       }))
       sent = true

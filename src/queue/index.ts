@@ -15,7 +15,7 @@ import { randomUUID } from 'node:crypto'
 import { Queue } from 'bullmq'
 import type { Redis } from 'ioredis'
 import { type Config, loadConfig } from '../config.ts'
-import { MemsyncError } from '../errors.ts'
+import { MemsyncError, toMemsyncError } from '../errors.ts'
 import { memorySyncHandler, rollback } from '../handlers/memorySync.ts'
 import { openStore } from '../infrastructure/memory/index.ts'
 import type { Store } from '../infrastructure/memory/port.ts'
@@ -122,13 +122,13 @@ export class TypedWorkerQueue {
     const { results } = await this.openResults(connection)
     const running = Object.keys(this.handlers).length > 0 ? await this.run(connection) : undefined
     const result = await results.of(async () => {
-      const { queuePrefix, maxValueBytes } = this.config
+      const { queuePrefix } = this.config
       const { producer, dispatchQueue } = connection
       const jobId =
         running && this.isOwn
           ? await withinDeadline(ownJobId(producer, queuePrefix, running.worker.epochs))
           : undefined
-      return (await enqueueJob(dispatchQueue, job, payload, options, maxValueBytes, { jobId })).jobId
+      return (await enqueueJob(dispatchQueue, job, payload, options, this.config, { jobId })).jobId
     })
     return result as JobTypes[N]['result']
   }
@@ -136,7 +136,7 @@ export class TypedWorkerQueue {
   /** Hands a memory over; resolves once it is durable in the queue. For errors see `enqueueJob`. */
   async enqueue(memory: MemoryInput, options: EnqueueOptions = {}): Promise<Accepted> {
     const { queue } = await this.connect()
-    return enqueueJob(queue, 'MEMORY_SYNC', memory, options, this.config.maxValueBytes)
+    return enqueueJob(queue, 'MEMORY_SYNC', memory, options, this.config)
   }
 
   /** Hands many over, in order and in batches, reading the source no faster than the queue takes them. */
@@ -145,19 +145,20 @@ export class TypedWorkerQueue {
     options: EnqueueManyOptions = {},
   ): Promise<{ accepted: number }> {
     const { queue } = await this.connect()
-    return enqueueMemories(queue, memories, options, this.config.maxValueBytes)
+    return enqueueMemories(queue, memories, options, this.config)
   }
 
   /** Finishes what is in flight and releases everything, so that the process can end. Idempotent. */
   async close(): Promise<void> {
     if (this.closing.signal.aborted) return
     this.closing.abort()
+    // What could not be opened holds nothing, and whoever asked for it was told why.
     const results = await this.results?.catch(() => undefined)
     const running = await this.running?.catch(() => undefined)
     const connection = await this.connection?.catch(() => undefined)
     await running?.worker.stop(this.config.drainTimeoutMs)
     if (results) {
-      await withinDeadline(results.results.close(), 1000).catch(() => undefined)
+      await withinDeadline(results.results.close(), 1000).catch(this.noteLeftover)
       results.redis.disconnect()
     }
     if (running) {
@@ -279,9 +280,15 @@ export class TypedWorkerQueue {
     return this.results
   }
 
+  /** A close comes to its end whatever Redis does; what stays there is of no use to anybody. */
+  private readonly noteLeftover = (thrown: unknown): void => {
+    const { code } = toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
+    this.logger.debug({ code }, 'something was left behind at the close')
+  }
+
   /** Nothing of it is anybody else's: what failed was told to whoever dispatched it. */
   private async removeOwnQueue(running: Running): Promise<void> {
     const queue = this.openQueue(running.redis, this.ownName)
-    await withinDeadline(queue.obliterate({ force: true }), 1000).catch(() => undefined)
+    await withinDeadline(queue.obliterate({ force: true }), 1000).catch(this.noteLeftover)
   }
 }

@@ -13,13 +13,15 @@ import { memoryNameIn } from '../jobs/key.ts'
 import type { Logger } from '../logger.ts'
 import { queueTelemetry } from '../tracing/current.ts'
 import { formatFailedReason, nextFailureNote, type Stage } from './failure.ts'
-import { JobFailure, LaneWorker } from './laneWorker.ts'
+import { assertReadable, JobFailure, LaneWorker } from './laneWorker.ts'
 import { decideFailure } from './outcome.ts'
 import { computeRetryDelayMs } from './retryPolicy.ts'
 
 /** A killed process frees its jobs after this; a stalled check moves them soon after. */
 const LOCK_DURATION_MS = 10_000
 const STALLED_CHECK_MS = 5_000
+/** So long a job may be in flight with no worker holding it, until it is moved. */
+export const ORPHAN_MS = LOCK_DURATION_MS + STALLED_CHECK_MS
 /**
  * A job in flight at this many crashes is taken for their cause. Returns during an outage do not count here,
  * which is why BullMQ's guard on started attempts is not used: it would turn a long outage into dead letters.
@@ -71,6 +73,8 @@ export class Lane {
   private concurrency: number
   private readonly stopping = new AbortController()
   private finished = 0
+  /** What the worker has in hand, without what the ones before it still hold. */
+  private held = new Set<Job>()
   private adjustment: NodeJS.Immediate | undefined
 
   constructor(options: LaneOptions) {
@@ -88,6 +92,11 @@ export class Lane {
   /** Jobs that ended since the lane was made; grows as long as it makes progress. */
   get finishedCount(): number {
     return this.finished
+  }
+
+  /** Jobs in flight in the worker there is now; another process, or a worker before it, may hold more. */
+  get heldCount(): number {
+    return this.held.size
   }
 
   start(): void {
@@ -150,7 +159,17 @@ export class Lane {
 
   private createWorker(): LaneWorker {
     const { queueName, queuePrefix, redis, onWorkerError } = this.options
-    const worker = new LaneWorker(queueName, (job, token, signal) => this.run(job, token, signal), {
+    const held = new Set<Job>()
+    this.held = held
+    const hold = async (job: Job, token: string | undefined, signal: AbortSignal | undefined) => {
+      held.add(job)
+      try {
+        return await this.run(job, token, signal)
+      } finally {
+        held.delete(job)
+      }
+    }
+    const worker = new LaneWorker(queueName, hold, {
       connection: redis,
       prefix: queuePrefix,
       concurrency: Math.max(1, this.concurrency),
@@ -200,6 +219,7 @@ export class Lane {
     }
     const stopped = signal ?? this.stopping.signal
     try {
+      assertReadable(job)
       return await this.options.process(laneJob, stopped)
     } catch (thrown) {
       const error = toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')

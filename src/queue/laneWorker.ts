@@ -5,8 +5,11 @@
  *   done. Here only a verdict of the lane fails a job. All else leaves it in flight without a lock: the stalled
  *   check has it run again, which is harmless and burns no attempt.
  * - Its close waits for Redis, and without one its timers keep the process alive.
+ * - It throws at each look at a job whose data is not JSON, so that the job is in flight and stalls for ever. Here its
+ *   text becomes its data, as a JSON string, in Redis too: everything that reads the job from then on can.
  */
-import { DelayedError, type Job, type Span, UnrecoverableError, Worker } from 'bullmq'
+import { DelayedError, type Job, type JobJson, type Span, UnrecoverableError, Worker } from 'bullmq'
+import { MemsyncError } from '../errors.ts'
 
 /** The job failed for a reason of its own and may be tried again. */
 export class JobFailure extends Error {
@@ -18,7 +21,48 @@ export class JobFailure extends Error {
   }
 }
 
+/** Jobs whose data was no JSON, so that the text stands in its place. */
+const unreadable = new WeakSet<Job>()
+
+/** @throws MEMSYNC_INVALID_MEMORY where the job's data was not JSON */
+export function assertReadable(job: Job): void {
+  if (!unreadable.has(job)) return
+  throw new MemsyncError(
+    'MEMSYNC_INVALID_MEMORY',
+    "the job's data is not JSON; its dead letter holds the text",
+  )
+}
+
 export class LaneWorker extends Worker {
+  protected override createJob(json: JobJson, jobId: string): Job {
+    try {
+      return super.createJob(json, jobId)
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error
+      const job = super.createJob({ ...json, data: JSON.stringify(json.data) }, jobId)
+      unreadable.add(job)
+      return job
+    }
+  }
+
+  /** @returns the next job, where one was fetched in the same exchange */
+  override async processJob(
+    job: Job,
+    token: string,
+    fetchNextCallback?: () => boolean,
+  ): ReturnType<Worker['processJob']> {
+    if (unreadable.has(job)) {
+      try {
+        await job.updateData(job.data)
+      } catch (error) {
+        // It stays in flight without a lock: the stalled check has it run again.
+        this.emit('error', error instanceof Error ? error : new Error(String(error)))
+        return undefined
+      }
+    }
+    return super.processJob(job, token, fetchNextCallback)
+  }
+
   /** @returns the next job, where one was fetched in the same exchange */
   protected override async handleFailed(
     error: Error,

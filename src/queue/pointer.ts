@@ -4,13 +4,17 @@ import type { JobsOptions } from 'bullmq'
 import { MemsyncError } from '../errors.ts'
 import type { MemoryName } from '../infrastructure/memory/port.ts'
 
-/** The name of a memory as the job carries it. */
-export function parsePointer(data: unknown): MemoryName {
+/** The name of a memory as the job carries it, or undefined where that is none. */
+export function findPointer(data: unknown): MemoryName | undefined {
   const { namespace, key } = (data ?? {}) as Partial<Record<keyof MemoryName, unknown>>
-  if (typeof namespace !== 'string' || typeof key !== 'string') {
-    throw new MemsyncError('MEMSYNC_INVALID_MEMORY', 'a pointer needs a namespace and a key')
-  }
-  return { namespace, key }
+  return typeof namespace === 'string' && typeof key === 'string' ? { namespace, key } : undefined
+}
+
+/** The same. @throws MEMSYNC_INVALID_MEMORY */
+export function parsePointer(data: unknown): MemoryName {
+  const name = findPointer(data)
+  if (name) return name
+  throw new MemsyncError('MEMSYNC_INVALID_MEMORY', 'a pointer needs a namespace and a key')
 }
 
 /** One pointer per key: the same id for the same name, whatever characters it holds. */

@@ -18,7 +18,7 @@ import { DeadLetterSweep } from './deadLetterSweep.ts'
 import { type DeadLetter, DeadLetters } from './deadLetters.ts'
 import { GroupWriter } from './groupWriter.ts'
 import { Lane, type LaneJob, type Setback } from './lane.ts'
-import { parsePointer, pointerOptions } from './pointer.ts'
+import { findPointer, parsePointer, pointerOptions } from './pointer.ts'
 
 const MARK_BATCH = 500
 const SWEEP_INTERVAL_MS = 60_000
@@ -236,8 +236,9 @@ export class PointerWorker {
   private async collectDeadLetters(): Promise<DeadLetter[]> {
     const entries = await this.deadLetters.collect()
     for (const entry of entries) {
-      const { namespace, key } = entry.data as MemoryName
-      const memory = typeof key === 'string' ? await this.options.store.find(key, namespace) : undefined
+      // A stranger's job, refused for being no pointer, names no memory.
+      const name = findPointer(entry.data)
+      const memory = name && (await this.options.store.find(name.key, name.namespace))
       if (!memory) continue
       const { version } = memory
       await this.record(memory, {

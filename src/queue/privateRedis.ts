@@ -21,6 +21,7 @@ import {
 } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { isMainThread } from 'node:worker_threads'
 import { socketPathIn } from '../daemon/socketPath.ts'
 import { MemsyncError } from '../errors.ts'
 import { askRedis, findRedisServer, findServerProcess, probeRedis } from './redisProcess.ts'
@@ -177,6 +178,8 @@ async function awaitAnswer(
 function spawnServer(binary: string, site: Site): ChildProcess {
   // What the server says before it opens its log (a bad setting, a broken library) must end in the log too.
   const log = openSync(site.logPath, 'a', 0o600)
+  // The server makes its files as its umask lets it; a worker thread cannot set one, and has the private folder alone.
+  const umask = isMainThread ? process.umask(0o077) : undefined
   try {
     const child = spawn(binary, serverArguments(site), {
       cwd: site.folder,
@@ -189,6 +192,7 @@ function spawnServer(binary: string, site: Site): ChildProcess {
     child.unref()
     return child
   } finally {
+    if (umask !== undefined) process.umask(umask)
     closeSync(log)
   }
 }

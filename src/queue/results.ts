@@ -23,6 +23,7 @@ type End = { result: unknown } | { error: MemsyncError }
 export class JobResults {
   private readonly queue: Queue
   private readonly events: QueueEvents
+  private readonly onError: (error: Error) => void
   private readonly waiting = new Map<string, PromiseWithResolvers<unknown>>()
   /** Ends of jobs nobody waits for yet, while an add is under way. */
   private readonly early = new Map<string, End>()
@@ -32,6 +33,7 @@ export class JobResults {
 
   constructor(queue: Queue, redis: Redis, queuePrefix: string, onError: (error: Error) => void) {
     this.queue = queue
+    this.onError = onError
     this.events = new QueueEvents(queue.name, {
       connection: redis,
       prefix: queuePrefix,
@@ -76,7 +78,7 @@ export class JobResults {
     this.closed = true
     clearInterval(this.timer)
     // Its event may be on its way still. Where Redis does not answer, nothing is found.
-    await withinDeadline(this.lookUp(), LAST_LOOK_MS).catch(() => undefined)
+    await withinDeadline(this.lookUp(), LAST_LOOK_MS).catch(this.onError)
     for (const pending of this.waiting.values()) pending.reject(interrupted())
     this.waiting.clear()
     await this.events.close()
@@ -117,8 +119,9 @@ export class JobResults {
             failed ? { error: parseFailedReason(job.failedReason ?? '') } : { result: job.returnvalue },
           )
         }
-      } catch {
-        // Redis is away: the next look comes when it is back.
+      } catch (thrown) {
+        // Redis is away, most likely: the next look comes when it is back.
+        this.onError(thrown instanceof Error ? thrown : new Error(String(thrown)))
         return
       }
     }

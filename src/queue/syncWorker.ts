@@ -10,6 +10,7 @@ import { MemsyncError } from '../errors.ts'
 import type { HandlerContext } from '../handlers/memorySync.ts'
 import type { MemoryName, Store } from '../infrastructure/memory/port.ts'
 import { isJobName, type JobName, type JobTypes, parsePayload } from '../jobs/index.ts'
+import { redactMemory } from '../jobs/redact.ts'
 import type { Logger } from '../logger.ts'
 import { inCommitSpan } from '../tracing/current.ts'
 import { DeadLetterSweep } from './deadLetterSweep.ts'
@@ -28,7 +29,7 @@ export type Handler<N extends JobName> = (
 export type Handlers = { [N in JobName]?: Handler<N> }
 
 export interface SyncWorkerOptions {
-  config: Pick<Config, 'queuePrefix' | 'concurrency' | 'maxValueBytes'>
+  config: Pick<Config, 'queuePrefix' | 'concurrency' | 'maxValueBytes' | 'redact'>
   queueName: string
   /** Where the versions' sequence comes from; the same as `queueName` unless the queue is a script's own. */
   sequenceQueueName: string
@@ -176,7 +177,8 @@ export class SyncWorker {
     const { handlers, config, logger } = this.options
     const handler: Handler<N> | undefined = handlers[name]
     if (!handler) throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', `no handler is registered for ${name}`)
-    const payload = parsePayload(name, job.data, config.maxValueBytes)
+    // Redacted once more, for producers that do not.
+    const payload = redactMemory(parsePayload(name, job.data, config.maxValueBytes), config.redact)
     const result = await handler(payload, context)
     const { namespace, key } = payload
     logger.debug({ jobId: job.id, lane: 'sync', job: name, namespace, key }, 'memory done')

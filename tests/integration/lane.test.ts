@@ -121,6 +121,24 @@ describe('the gate', () => {
   })
 })
 
+it('knows which jobs its worker holds, and that a rebuilt one holds none of the old', async () => {
+  machine = await startMachine()
+  const hangs = Promise.withResolvers<void>()
+  const { lane, close } = await bareLane({ process: () => hangs.promise })
+  lane.start()
+  await memory('a')
+  await memory('b')
+  await waitFor('both are in hand', () => lane.heldCount === 2)
+  lane.rebuild()
+  expect(lane.heldCount).toBe(0)
+  expect(await machine.queue.getActiveCount()).toBe(2)
+  await memory('c')
+  await waitFor('the new worker has one', () => lane.heldCount === 1)
+  hangs.resolve()
+  await waitFor('it is done', () => lane.heldCount === 0)
+  await close()
+})
+
 describe('a job whose process dies', () => {
   /** What that leaves: the job in flight, without anybody's lock, the given number of times. */
   async function leaveInFlight(job: Job, stalls: number): Promise<void> {

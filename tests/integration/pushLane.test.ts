@@ -254,6 +254,11 @@ describe('the push lane', () => {
       ['b', 2],
       ['c', 3],
     ])
+    await waitFor('the workers are rebuilt', () =>
+      machine.log.some(({ message }) => message === 'no progress: the worker is rebuilt'),
+    )
+    // The new worker takes it now, and the others when the old one's locks expire.
+    await machine.write([['d', 4]])
     await gaveUp.promise
     // Twice the five calls that one job may need.
     expect(performance.now() - writtenAt).toBeGreaterThan(1900)

@@ -114,6 +114,8 @@ it('a push lane in which nothing ends is rebuilt, then the daemon exits with 70 
   await cli.run(['enqueue', 'k', 'v'])
   await daemon.logged('no progress: the worker is rebuilt')
   expect((await daemon.status()).daemon.progress.state).toBe('stalled')
+  // The new worker takes this one now, and the others when the old one's locks expire.
+  await cli.run(['enqueue', 'l', 'v'])
   expect(await daemon.ended).toEqual({ code: 70, signal: null })
   expect(JSON.parse(readFileSync(file, 'utf8'))).toMatchObject({ event: 'lane-stalled', lane: 'push' })
 })

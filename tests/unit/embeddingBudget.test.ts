@@ -2,6 +2,9 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { dayOf, nextDayStartMs, remainingAllowance } from '../../src/embedding/budget.ts'
 import { estimateCost } from '../../src/embedding/price.ts'
+import { printedSeed } from '../support/seed.ts'
+
+const seed = printedSeed('embedding budget')
 
 const at = (text: string) => Date.parse(text)
 const next = (text: string, zone: string) => new Date(nextDayStartMs(at(text), zone)).toISOString()
@@ -39,7 +42,7 @@ describe('the day of the budget', () => {
         expect(dayOf(start, zone) > dayOf(now, zone)).toBe(true)
         expect(dayOf(start - 1, zone)).toBe(dayOf(now, zone))
       }),
-      { numRuns: 300 },
+      { seed, numRuns: 300 },
     )
   })
 })
@@ -55,6 +58,39 @@ describe('what may be spent', () => {
     expect(remainingAllowance(1000, 1000, 50, now, 'UTC').tokens).toBe(0)
     expect(remainingAllowance(1200, 1000, 50, now, 'UTC').tokens).toBe(0)
     expect(remainingAllowance(0, 0, 0, now, 'UTC').tokens).toBe(0)
+  })
+
+  it('is never more than the day’s limit, whatever is asked for and when, but for one long text at its start', () => {
+    const asked = fc.array(
+      fc.tuple(fc.integer({ min: 1, max: 3_000 }), fc.integer({ min: 0, max: 6 * 3_600_000 })),
+      {
+        maxLength: 60,
+      },
+    )
+    fc.assert(
+      fc.property(
+        asked,
+        fc.integer({ min: 0, max: 2_500 }),
+        fc.constantFrom('UTC', 'Europe/Paris', 'Africa/Cairo'),
+        (steps, limit, zone) => {
+          const spent = new Map<string, { tokens: number; requests: number }>()
+          let at = now
+          for (const [tokens, afterMs] of steps) {
+            at += afterMs
+            const day = dayOf(at, zone)
+            const today = spent.get(day) ?? { tokens: 0, requests: 0 }
+            const allowance = remainingAllowance(today.tokens, limit, tokens, at, zone)
+            expect(allowance.tokens).toBeGreaterThanOrEqual(0)
+            expect(dayOf(allowance.resumesAtMs, zone) > day).toBe(true)
+            if (tokens > allowance.tokens) continue
+            spent.set(day, { tokens: today.tokens + tokens, requests: today.requests + 1 })
+          }
+          for (const { tokens, requests } of spent.values())
+            expect(tokens <= limit || requests === 1).toBe(true)
+        },
+      ),
+      { seed, numRuns: 300 },
+    )
   })
 
   it('has no end where no limit is set', () => {

@@ -2,6 +2,9 @@ import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { type Chunk, splitIntoChunks } from '../../src/embedding/chunk.ts'
 import { type CountTokens, loadTokenCounter } from '../../src/embedding/tokens.ts'
+import { printedSeed } from '../support/seed.ts'
+
+const seed = printedSeed('chunks')
 
 let countTokens: CountTokens
 
@@ -93,7 +96,7 @@ describe('splitting a text', () => {
           expect(chunk.tokens).toBeLessThanOrEqual(LIMITS.maxInputTokens)
         }
       }),
-      { numRuns: 200 },
+      { seed, numRuns: 200 },
     )
   })
 

@@ -3,6 +3,9 @@ import { describe, expect, it } from 'vitest'
 import type { Embedded, Embedder } from '../../src/embedding/embedder.ts'
 import { type EmbedOutcome, embedBisecting, fillRequests } from '../../src/embedding/requests.ts'
 import { MemsyncError } from '../../src/errors.ts'
+import { printedSeed } from '../support/seed.ts'
+
+const seed = printedSeed('requests')
 
 describe('filling requests', () => {
   it('keeps the order, loses nothing, and breaks no limit', () => {
@@ -25,6 +28,7 @@ describe('filling requests', () => {
           }
         },
       ),
+      { seed },
     )
   })
 
@@ -97,6 +101,7 @@ describe('finding the refused text', () => {
         const paid = embedder.requests.filter((request) => !request.some(isBad)).flat()
         expect(new Set(paid).size).toBe(paid.length)
       }),
+      { seed },
     )
   })
 

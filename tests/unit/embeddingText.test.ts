@@ -1,6 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { contentHash, excerptOf, textOf } from '../../src/embedding/text.ts'
+import { printedSeed } from '../support/seed.ts'
+
+const seed = printedSeed('embedding text')
 
 describe('the text of a memory', () => {
   it('is a string as it stands, and JSON for anything else', () => {
@@ -36,7 +39,7 @@ describe('the excerpt of a text', () => {
         expect(Array.from(excerpt).length).toBeLessThanOrEqual(200)
         expect(excerpt.isWellFormed()).toBe(true)
       }),
-      { numRuns: 30 },
+      { seed, numRuns: 30 },
     )
   })
 

@@ -1,11 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { ERROR_CODES } from '../../src/errors.ts'
-import {
-  classifyStatus,
-  MAX_RETRY_AFTER_MS,
-  parseRetryAfter,
-} from '../../src/infrastructure/remote/classify.ts'
+import { classifyStatus } from '../../src/infrastructure/remote/classify.ts'
 import { contentOf, contentOfText, sha256, valueJsonOf } from '../../src/infrastructure/remote/content.ts'
 import {
   byNewest,
@@ -237,48 +233,5 @@ describe('classes', () => {
   ] as const)('a 502 of %s', ([code, wanted]) => {
     expect(classifyStatus(502, code)).toMatchObject({ code: wanted })
     expect(classifyStatus(500, code).code).toBe('MEMSYNC_REMOTE_UNCLEAR')
-  })
-})
-
-describe('Retry-After', () => {
-  const nowMs = Date.parse('1994-11-06T08:49:00Z')
-
-  test.for([
-    ['120', 120_000],
-    [' 0 ', 0],
-    ['1.5', 1500],
-    ['3600', 3_600_000],
-    ['3601', MAX_RETRY_AFTER_MS],
-    ['9'.repeat(400), MAX_RETRY_AFTER_MS],
-    ['Sun, 06 Nov 1994 08:49:37 GMT', 37_000],
-    ['Sunday, 06-Nov-94 08:49:37 GMT', 37_000],
-    ['Sun Nov  6 08:49:37 1994', 37_000],
-    ['Sun, 06 Nov 1994 08:48:00 GMT', 0],
-    ['Fri, 31 Dec 9999 23:59:59 GMT', MAX_RETRY_AFTER_MS],
-    ['-5', undefined],
-    ['', undefined],
-    ['1e3', undefined],
-    ['tomorrow', undefined],
-    ['2026', 2_026_000],
-    ['Sun, 99 Nov 1994 08:49:37 GMT', undefined],
-  ] as const)('%s', ([text, wanted]) => {
-    expect(parseRetryAfter(text, nowMs)).toBe(wanted)
-  })
-
-  test('is none where there is none', () => {
-    expect(parseRetryAfter(undefined, nowMs)).toBeUndefined()
-  })
-
-  test('is never negative, never long, never NaN', () => {
-    const dates = fc.date({ noInvalidDate: true }).map((date) => date.toUTCString())
-    const numbers = fc.double({ min: 0 }).map(String)
-    fc.assert(
-      fc.property(fc.oneof(fc.string(), dates, numbers), fc.integer(), (text, now) => {
-        const waitMs = parseRetryAfter(text, now)
-        if (waitMs === undefined) return
-        expect(waitMs).toBeGreaterThanOrEqual(0)
-        expect(waitMs).toBeLessThanOrEqual(MAX_RETRY_AFTER_MS)
-      }),
-    )
   })
 })

@@ -92,6 +92,7 @@ describe('parseRetryAfter', () => {
     [' 7 ', 7_000],
     ['0', 0],
     ['0.25', 250],
+    ['2026', 2_026_000],
     ['3600', MAX_RETRY_AFTER_MS],
     ['3601', MAX_RETRY_AFTER_MS],
     ['99999999999999999999999', MAX_RETRY_AFTER_MS],
@@ -121,6 +122,7 @@ describe('parseRetryAfter', () => {
     'wait until May 5',
     '2026-11-06T08:50:37Z',
     'Fri, 06 Nov 2026 25:50:37 GMT',
+    'Fri, 99 Nov 2026 08:50:37 GMT',
     'Fri, 06 Nov 2026 08:50:37 PST',
   ])('does not guess at %o', (header) => {
     expect(parseRetryAfter(header, nowMs)).toBeUndefined()
@@ -138,8 +140,13 @@ describe('parseRetryAfter', () => {
   })
 
   it('is undefined or within bounds for any text', () => {
+    const headers = fc.oneof(
+      fc.string(),
+      fc.date({ noInvalidDate: true }).map((date) => date.toUTCString()),
+      fc.double({ min: 0 }).map(String),
+    )
     fc.assert(
-      fc.property(fc.string(), (header) => {
+      fc.property(headers, (header) => {
         const waitMs = parseRetryAfter(header, nowMs) ?? 0
         expect(Number.isInteger(waitMs)).toBe(true)
         expect(waitMs).toBeGreaterThanOrEqual(0)

@@ -2,6 +2,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { formatSpoolRecord, parseSpoolRecords, type SpoolRecord } from '../../src/producers/spoolRecord.ts'
+import { printedSeed } from '../support/seed.ts'
+
+const seed = printedSeed('spool records')
 
 const record = (): fc.Arbitrary<SpoolRecord> =>
   fc.record(
@@ -23,7 +26,7 @@ describe('a spool file', () => {
         const bytes = Buffer.from(records.map(formatSpoolRecord).join(''))
         expect(parseSpoolRecords(bytes)).toEqual({ records: plain(records), unreadable: 0 })
       }),
-      { numRuns: 50 },
+      { seed, numRuns: 50 },
     )
   })
 
@@ -42,7 +45,7 @@ describe('a spool file', () => {
           })
         }
       }),
-      { numRuns: 30 },
+      { seed, numRuns: 30 },
     )
   })
 

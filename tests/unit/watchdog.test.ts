@@ -15,7 +15,7 @@ import { printedSeed } from '../support/seed.ts'
 
 const seed = printedSeed('watchdog')
 const OPTIONS = { stallTimeoutMs: 30_000, intervalMs: 5_000 }
-const STUCK = { waiting: 3, active: 1, finished: 7, isGateOpen: true, isRedisReachable: true }
+const STUCK = { waiting: 3, active: 1, held: 1, finished: 7, isGateOpen: true, isRedisReachable: true }
 type Look = Partial<Omit<LivenessSample, 'at'>> & { afterMs?: number; jumpMs?: number }
 
 /** What is done at each look; 5 s apart and stuck unless the look says otherwise. */
@@ -43,7 +43,8 @@ describe('decideLiveness', () => {
   })
 
   it.each([
-    ['jobs only wait', { active: 0 }],
+    ['jobs only wait', { active: 0, held: 0 }],
+    ['jobs wait, and others are held by nobody here', { held: 0 }],
     ['jobs are only in flight', { waiting: 0 }],
   ])('counts where %s', (_, seen) => {
     expect(acts(Array.from({ length: 13 }, () => seen))).toEqual(['rebuild@6', 'exit@12'])
@@ -53,7 +54,7 @@ describe('decideLiveness', () => {
     ['a job finished', { finished: 8 }],
     ['the gate is shut', { isGateOpen: false }],
     ['Redis is away', { isRedisReachable: false }],
-    ['nothing is to do', { waiting: 0, active: 0 }],
+    ['nothing is to do', { waiting: 0, active: 0, held: 0 }],
     ['the machine slept', { afterMs: 8 * 3_600_000 }],
     ['only the wall clock went on', { jumpMs: 8 * 3_600_000 }],
     ['the wall clock went back', { jumpMs: -3_600_000 }],
@@ -64,6 +65,29 @@ describe('decideLiveness', () => {
     expect(acts([...stuck(12), look, ...stuck(5).map(() => later)])).toEqual(['rebuild@6'])
     // What ends the count also takes the rebuild back.
     expect(acts([...stuck(8), look, ...stuck(7).map(() => later)])).toEqual(['rebuild@6', 'rebuild@14'])
+  })
+
+  it('gives jobs that nobody here holds the time to come back, also after a rebuild', () => {
+    const orphaned: Look = { waiting: 0, held: 0 }
+    const orphans = (looks: number) => Array.from({ length: looks }, () => orphaned)
+    // As long as the stall timeout, which is longer than they take; then the lane that should move them is stuck.
+    expect(acts([...orphans(7), ...stuck(6)])).toEqual(['rebuild@12'])
+    expect(acts(orphans(15))).toEqual(['rebuild@7', 'exit@14'])
+    // What the old worker held hangs in the new one as well.
+    expect(acts([...stuck(7), ...orphans(3), ...stuck(6)])).toEqual(['rebuild@6', 'exit@15'])
+  })
+
+  it('waits for orphans longer than a short stall timeout, and no longer than their locks last', () => {
+    const short = { stallTimeoutMs: 1_000, intervalMs: 200 }
+    const actions: string[] = []
+    let state: LivenessState | undefined
+    for (let ms = 0; ms <= 25_000; ms += 200) {
+      const sample = { ...STUCK, waiting: 0, held: 0, at: { monoMs: ms, wallMs: ms } }
+      const decided = decideLiveness(state, sample, short)
+      state = decided.state
+      if (decided.action !== 'none') actions.push(`${decided.action} ${ms}`)
+    }
+    expect(actions).toEqual(['rebuild 20200'])
   })
 
   it('takes a finish under a slower lane for progress, for ever', () => {
@@ -81,6 +105,7 @@ describe('decideLiveness', () => {
       fc.record({
         waiting: fc.constantFrom(0, 5, 5, 5),
         active: fc.constantFrom(0, 0, 1),
+        held: fc.constantFrom(0, 1),
         finished: fc.constantFrom(1, 1, 1, 1, 1, 1, 1, 1, 2),
         isGateOpen: fc.constantFrom(true, true, true, true, true, true, false),
         isRedisReachable: fc.constantFrom(true, true, true, true, true, true, false),
@@ -89,8 +114,10 @@ describe('decideLiveness', () => {
       { maxLength: 80 },
     )
     fc.assert(
-      fc.property(looks, (history) => {
+      fc.property(looks, (drawn) => {
+        const history = drawn.map((look) => ({ ...look, held: Math.min(look.held, look.active) }))
         let stuckForMs = -1
+        let orphanedForMs = -1
         let rebuilds = 0
         run(history).forEach((action, i) => {
           const look = history[i]
@@ -98,13 +125,18 @@ describe('decideLiveness', () => {
           if (!look) return
           const canWork = look.waiting + look.active > 0 && look.isGateOpen && look.isRedisReachable
           const goesOn = stuckForMs >= 0 && look.finished === before?.finished && look.afterMs < 15_000
-          stuckForMs = canWork && goesOn ? stuckForMs + look.afterMs : 0
-          if (stuckForMs === 0) rebuilds = 0
-          const expected = stuckForMs < 30_000 ? 'none' : rebuilds === 0 ? 'rebuild' : 'exit'
+          const isCounted = canWork && goesOn
+          const isOrphaned = isCounted && look.waiting + look.held === 0
+          orphanedForMs = !isOrphaned ? -1 : orphanedForMs < 0 ? 0 : orphanedForMs + look.afterMs
+          stuckForMs = isCounted && !isOrphaned ? stuckForMs + look.afterMs : 0
+          if (!isCounted) rebuilds = 0
+          const isStuck = stuckForMs >= 30_000 || orphanedForMs >= 30_000
+          const expected = !isStuck ? 'none' : rebuilds === 0 ? 'rebuild' : 'exit'
           expect(action).toBe(expected)
           if (action === 'none') return
           rebuilds = action === 'rebuild' ? 1 : 0
           stuckForMs = 0
+          orphanedForMs = -1
         })
       }),
       { seed, numRuns: 1_000 },

@@ -12,6 +12,7 @@ import { type Config, loadConfig } from '../../config.ts'
 import { MemsyncError } from '../../errors.ts'
 import { encodeJsonValue, type JsonValue } from '../../jobs/jsonValue.ts'
 import { DEFAULT_NAMESPACE, findTextProblem, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES } from '../../jobs/key.ts'
+import { redactMemory, redactValue } from '../../jobs/redact.ts'
 import type { ListOptions, ListPage, Metadata, Store, StoredMemory, Write } from './port.ts'
 import type { MemorySearch, SearchOptions, SearchResult } from './search.ts'
 import { openSqliteStore } from './sqlite.ts'
@@ -159,7 +160,10 @@ class LazyMemoryStore implements KeyValueStore {
     const input = { key, op, namespace, embed, metadata: metadata && { ...metadata } }
     const { parsePayload } = await import('../../jobs/index.ts')
     // The value was checked when it was encoded; null stands in for it.
-    const checked = parsePayload('MEMORY_SYNC', op === 'set' ? { ...input, value: null } : input)
+    const checked = redactMemory(
+      parsePayload('MEMORY_SYNC', op === 'set' ? { ...input, value: null } : input),
+      this.#readSettings().redact,
+    )
     return {
       op,
       key,
@@ -171,7 +175,9 @@ class LazyMemoryStore implements KeyValueStore {
   }
 
   async set(key: string, value: unknown, options: WriteOptions = {}): Promise<void> {
-    const valueJson = encodeJsonValue(value, this.#readSettings().maxValueBytes)
+    const { maxValueBytes, redact } = this.#readSettings()
+    let valueJson = encodeJsonValue(value, maxValueBytes)
+    if (redact === 'mask') valueJson = JSON.stringify(redactValue(value))
     await this.#commit(this.#prepare('set', key, options, valueJson))
   }
 

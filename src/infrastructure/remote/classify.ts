@@ -1,6 +1,6 @@
 /**
  * What an answer that is not a success means for the job in hand: one table of statuses for every remote, one
- * of codes for the self-hosted Mem0, and the reading of `Retry-After`. Pure.
+ * of codes for the self-hosted Mem0. Pure.
  */
 import type { ErrorClass, ErrorCode } from '../../errors.ts'
 
@@ -72,25 +72,4 @@ export function classifyStatus(status: number, mem0Code?: unknown): Verdict & { 
     return { ...verdict, reason: `502 ${known ? mem0Code : 'with an unknown code'}` }
   }
   return { ...(STATUSES[status] ?? UNCLEAR), reason: String(status) }
-}
-
-/** The longest a server can make us wait; what asks for more is asked again after this. */
-export const MAX_RETRY_AFTER_MS = 3_600_000
-
-const HTTP_DATE = /^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? /
-
-/**
- * `Retry-After` (RFC 9110, 10.2.3) in milliseconds, from 0 to `MAX_RETRY_AFTER_MS`; undefined where it is
- * neither seconds nor a date.
- * @param nowMs the server's own clock where it sent one, in Unix milliseconds
- */
-export function parseRetryAfter(text: string | undefined, nowMs: number): number | undefined {
-  const trimmed = text?.trim() ?? ''
-  let waitMs: number
-  if (/^\d+(\.\d+)?$/.test(trimmed)) waitMs = Math.ceil(Number(trimmed) * 1000)
-  else if (HTTP_DATE.test(trimmed)) {
-    // asctime dates name no zone and mean GMT, which Date.parse would take for local time.
-    waitMs = Date.parse(/GMT|UTC|[+-]\d{4}$/.test(trimmed) ? trimmed : `${trimmed} GMT`) - nowMs
-  } else return undefined
-  return Number.isNaN(waitMs) ? undefined : Math.min(Math.max(waitMs, 0), MAX_RETRY_AFTER_MS)
 }

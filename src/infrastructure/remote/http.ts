@@ -5,10 +5,11 @@
  *
  * What it cannot do: find keys in namespaces nobody names.
  */
+import { MemsyncError } from '../../errors.ts'
 import type { JsonValue } from '../../jobs/jsonValue.ts'
 import { formatVersion, parseVersion } from '../../jobs/version.ts'
 import { contentOf, valueJsonOf } from './content.ts'
-import { createHttpClient, expectShape, type HttpRequest } from './httpClient.ts'
+import { createHttpClient, expectShape, type HttpAnswer, type HttpRequest } from './httpClient.ts'
 import {
   HEALTH_PATH,
   LIST_PATH,
@@ -78,21 +79,34 @@ export function openHttp(options: RemoteOptions): Remote {
     async *readAll(namespaces, signal) {
       for (const namespace of namespaces) {
         const first = `${LIST_PATH}?namespace=${encodeURIComponent(namespace)}`
-        for (let path: string | null = first; path !== null; ) {
+        let after: string | null = null
+        do {
+          const path: string = after === null ? first : `${first}&after=${encodeURIComponent(after)}`
           const request: HttpRequest = {
             method: 'GET',
             route: LIST_PATH,
             path,
             maxAnswerBytes: MAX_LIST_BYTES,
           }
-          const page = expectShape(REMOTE, await client.json(request, signal), wireListSchema)
+          const answer = await client.json(request, signal)
+          const page = expectShape(REMOTE, answer, wireListSchema)
+          // A list that goes on without getting anywhere has no end.
+          if (page.next !== null && (page.next === after || page.memories.length === 0))
+            throw endlessList(answer)
           yield { namespace, memories: page.memories.map(readMemory), complete: true }
-          path = page.next === null ? null : `${first}&after=${encodeURIComponent(page.next)}`
-        }
+          after = page.next
+        } while (after !== null)
       }
     },
     close: client.close,
   }
+}
+
+function endlessList({ requestId }: HttpAnswer): MemsyncError {
+  return new MemsyncError(
+    'MEMSYNC_REMOTE_UNCLEAR',
+    `${REMOTE}: its list goes on for ever (request ${requestId})`,
+  )
 }
 
 function target(method: 'PUT' | 'GET' | 'DELETE', { namespace, key }: MemoryId): HttpRequest {

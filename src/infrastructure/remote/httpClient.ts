@@ -17,7 +17,8 @@ import {
 } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { MemsyncError } from '../../errors.ts'
-import { classifyStatus, parseRetryAfter } from './classify.ts'
+import { parseRetryAfter } from '../../queue/retryPolicy.ts'
+import { classifyStatus } from './classify.ts'
 
 export interface HttpClientOptions {
   /** How errors name the remote. */
@@ -102,7 +103,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       const callTimeoutMs = request.timeoutMs ?? options.callTimeoutMs
       const context = { ...options, callTimeoutMs, request, requestId, secure, signal }
       const raw = await exchange(() => open(request, requestId), context)
-      return readAnswer(options.remote, request, raw, requestId)
+      return readAnswer(options.remote, request, raw, knownId(raw, options.headers) ?? requestId)
     },
     close: () => agent.destroy(),
   }
@@ -251,9 +252,14 @@ function noAnswer(
   return new MemsyncError('MEMSYNC_REMOTE_UNCLEAR', `${what}: ${why}`, { class: 'outage' })
 }
 
-function readAnswer(remote: string, request: HttpRequest, raw: RawAnswer, sentId: string): HttpAnswer {
-  const given = raw.headers['x-request-id']
-  const requestId = typeof given === 'string' && /^[\w.-]{1,64}$/.test(given) ? given : sentId
+/** The id under which the server knows the request; none that is part of what we sent it, which may be the key. */
+function knownId({ headers }: RawAnswer, sent: Record<string, string>): string | undefined {
+  const given = headers['x-request-id']
+  if (typeof given !== 'string' || !/^[\w.-]{1,64}$/.test(given)) return undefined
+  return Object.values(sent).some((value) => value.includes(given)) ? undefined : given
+}
+
+function readAnswer(remote: string, request: HttpRequest, raw: RawAnswer, requestId: string): HttpAnswer {
   const body = parseJson(raw.text)
   if (request.accept?.includes(raw.status)) return { status: raw.status, body, requestId }
   const what = describe({ remote, request, requestId })

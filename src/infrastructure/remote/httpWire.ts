@@ -21,6 +21,7 @@
  * not survive every proxy.
  */
 import { z } from 'zod'
+import { isDeeperThan, MAX_VALUE_DEPTH } from '../../jobs/jsonValue.ts'
 import type { Metadata } from '../memory/port.ts'
 
 export const VERSION_HEADER = 'memory-version'
@@ -29,12 +30,19 @@ export const LIST_PATH = '/v1/memories'
 export const HEALTH_PATH = '/v1/health'
 
 /** Kept out of zod's own handling of records, which would drop a name such as __proto__. */
-const metadataSchema = z.custom<Metadata>((metadata) => typeof metadata === 'object' && metadata !== null)
+const metadataSchema = z.custom<Metadata>(
+  (metadata) => typeof metadata === 'object' && metadata !== null && isBounded(metadata),
+)
+
+/** Deeper than any value of ours, and too deep to be walked. */
+function isBounded(value: unknown): boolean {
+  return !isDeeperThan(value, MAX_VALUE_DEPTH)
+}
 
 export const wireMemorySchema = z.object({
   namespace: z.string(),
   key: z.string(),
-  value: z.unknown().refine((value) => value !== undefined),
+  value: z.unknown().refine((value) => value !== undefined && isBounded(value)),
   metadata: metadataSchema.optional(),
   version: z.string(),
 })

@@ -13,6 +13,9 @@ export const DEFAULT_BASE_URL = `https://${OPENAI_HOST}/v1`
 /** A request of 300,000 tokens takes some 10 s; six times that means something is wrong. */
 export const REQUEST_TIMEOUT_MS = 60_000
 
+/** 2,048 vectors of 3,072 numbers take 33 MB in base64, and some 130 MB as text. */
+const MAX_ANSWER_BYTES = 256 * 1024 * 1024
+
 export interface ClientSettings {
   /** Needed for OpenAI's own server only. */
   apiKey?: string | undefined
@@ -41,7 +44,24 @@ export async function createClient(settings: ClientSettings): Promise<OpenAI> {
     maxRetries: 0,
     timeout: settings.timeoutMs ?? REQUEST_TIMEOUT_MS,
     logLevel: 'off',
+    fetch: fetchBounded,
   })
+}
+
+/** As `fetch`; an answer that is longer than any of ours can be, packed or not, breaks off, and memory with it. */
+async function fetchBounded(...request: Parameters<typeof fetch>): Promise<Response> {
+  const response = await fetch(...request)
+  if (!response.body) return response
+  let leftBytes = MAX_ANSWER_BYTES
+  const bound = new TransformStream<Uint8Array, Uint8Array>({
+    transform(chunk, controller) {
+      leftBytes -= chunk.length
+      if (leftBytes < 0) controller.error(new Error('the answer is too long'))
+      else controller.enqueue(chunk)
+    },
+  })
+  const { status, statusText, headers } = response
+  return new Response(response.body.pipeThrough(bound), { status, statusText, headers })
 }
 
 let shared: Promise<OpenAI> | undefined
