@@ -1,6 +1,7 @@
 /** Every command with its arguments, options and examples. What it does is in the module its action loads. */
 import type { Command } from 'commander'
 import type { CommandContext } from './context.ts'
+import { describeSnapshots } from './snapshotCommands.ts'
 
 /** What a command does with its arguments and options; resolves with the exit code. */
 export type Run<A extends unknown[]> = (context: CommandContext, ...args: A) => Promise<number>
@@ -33,6 +34,7 @@ export function describeCommands(program: Command, action: Action): void {
       .description('The dead letters: jobs that wait for a person.'),
     action,
   )
+  describeSnapshots(program, action)
   describeAgents(program, action)
   describeSettings(program, action)
 }
@@ -43,7 +45,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or bad input.
 
 const NAMESPACE = ['--namespace <name>', 'whose memory it is (default: "default")'] as const
 
-function examples(...lines: [command: string, meaning: string][]): string {
+export function examples(...lines: [command: string, meaning: string][]): string {
   const width = Math.max(...lines.map(([command]) => command.length))
   return `\nExamples:\n${lines.map(([command, meaning]) => `  ${command.padEnd(width)}  ${meaning}\n`).join('')}`
 }

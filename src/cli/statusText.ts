@@ -200,7 +200,7 @@ function count(value: number): string {
   return value.toLocaleString('en-US')
 }
 
-function formatBytes(bytes: number): string {
+export function formatBytes(bytes: number): string {
   const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB']
   let value = bytes
   let unit = 0

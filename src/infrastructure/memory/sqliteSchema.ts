@@ -126,7 +126,8 @@ function create(path: string): void {
     closeSync(openSync(draft, 'wx', 0o600))
     const db = new DatabaseSync(draft)
     try {
-      db.exec(`PRAGMA application_id = ${APPLICATION_ID}`)
+      // Before the first table, as later only a VACUUM of the whole could: pages that are free go back in small steps.
+      db.exec(`PRAGMA auto_vacuum = INCREMENTAL; PRAGMA application_id = ${APPLICATION_ID}`)
       migrate(db)
       const mode = db.prepare('PRAGMA journal_mode = WAL').get()?.journal_mode
       if (mode !== 'wal') {
@@ -149,7 +150,8 @@ function create(path: string): void {
   }
 }
 
-function syncFolder(folder: string): void {
+/** Makes the names in it outlast a power cut. */
+export function syncFolder(folder: string): void {
   const descriptor = openSync(folder, 'r')
   try {
     fsyncSync(descriptor)
@@ -171,7 +173,8 @@ function checkHeader(db: DatabaseSync, path: string): void {
   }
 }
 
-function checkIntegrity(path: string): void {
+/** @throws MEMSYNC_STORE_CORRUPT, MEMSYNC_STORE_NEWER, or what SQLite throws; the file is only read */
+export function checkIntegrity(path: string): void {
   const db = new DatabaseSync(path, { readOnly: true, timeout: BUSY_TIMEOUT_MS })
   try {
     checkHeader(db, path)
@@ -202,6 +205,8 @@ export function openForWriting(path: string): DatabaseSync {
   checkIntegrity(path)
   const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
   try {
+    // A restore that was killed may have left it without its write-ahead log; otherwise this changes nothing.
+    db.exec('PRAGMA journal_mode = WAL')
     // fullfsync is macOS alone, where fsync leaves the data in the drive's cache. The log is copied back every
     // 16 MB: at SQLite's 4 MB, overwrites of scattered keys cost half as much again.
     db.exec(`
