@@ -37,6 +37,7 @@ import { QueuePause } from './queuePause.ts'
 import { RedisConnections } from './redisConnections.ts'
 import { RedisSupervisor } from './redisSupervisor.ts'
 import { Report, type RunningParts } from './report.ts'
+import { halfRestorePart, sleepWindowPart } from './sleepWindowPart.ts'
 import { SpoolService } from './spoolService.ts'
 import { StoreHealth } from './storeHealth.ts'
 import { ProgressWatchdog, STALLED_EXIT_CODE } from './watchdog.ts'
@@ -101,6 +102,7 @@ export class Daemon {
   async start(): Promise<void> {
     await this.lifecycle.start([
       this.lockPart(),
+      halfRestorePart(this.config, this.logger),
       this.storePart(),
       this.controlPart(),
       this.httpPart(),
@@ -121,6 +123,7 @@ export class Daemon {
       this.pushPart(),
       this.embedPart(),
       this.watchdogPart(),
+      sleepWindowPart(this.config, this.logger),
     ])
     if (this.lifecycle.isStopping) return
     this.logger.info(

@@ -23,7 +23,7 @@ export interface NightDecision {
   night: Night
   /** Its work is to be done now. */
   isDue: boolean
-  /** Whether its window is still open: what takes long is begun then alone. */
+  /** Whether its window is still open. */
   isWithin: boolean
 }
 
