@@ -234,7 +234,7 @@ function newerHead(a: State, b: State): Head {
 /** Above every epoch that these can have pushed, and above what a store that is lost pushed before now. */
 function epochOffsetOf(states: readonly State[], nowMs: number): number {
   const pushed = states.map((state) => state.epoch_offset + Math.max(state.epoch, state.head_epoch))
-  return Math.max(Math.floor(nowMs / 1000), ...pushed.map((epoch) => epoch + 1))
+  return Math.max(nowMs, ...pushed.map((epoch) => epoch + 1))
 }
 
 function readState(db: DatabaseSync, schema: 'main' | 'image'): State {

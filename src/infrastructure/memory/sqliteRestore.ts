@@ -11,7 +11,7 @@
  * every push receipt goes, and all is pushed again; embed receipts stay where the vectors are of that very version.
  *
  * Either way the epochs on their way to the remote are raised (`RemoteState.epochOffset`) above all that is known here, and
- * above the Unix time in seconds: what a lost store had pushed is then older too, whatever its epochs were. That is the one
+ * above the Unix time in milliseconds: what a lost store had pushed is then older too, whatever its epochs were. That is the one
  * place where a clock stands in for a version, and `memsync reconcile` mends what a wrong clock makes of it.
  *
  * The replacement is one rename, and before it nothing but names beside the store changes:
