@@ -10,7 +10,7 @@ import { closeSync, openSync } from 'node:fs'
 import { backup, DatabaseSync } from 'node:sqlite'
 import { MemsyncError } from '../../errors.ts'
 import { toStoreError } from './sqliteErrors.ts'
-import { checkIntegrity, openForReading } from './sqliteSchema.ts'
+import { checkIntegrity, hasOwnSchema, openForReading } from './sqliteSchema.ts'
 
 const ALL_PAGES = 2 ** 31 - 1
 
@@ -71,15 +71,10 @@ export function checkImage(imagePath: string): ImageFacts {
     const db = new DatabaseSync(imagePath, { readOnly: true })
     try {
       const found = db.prepare('PRAGMA integrity_check(1)').get()?.integrity_check
-      const sql = `SELECT count(*) AS count FROM sqlite_schema WHERE type IN ('trigger', 'view')`
-      // No store has any, and they would run with the store's own statements.
-      const isForeign = Number(db.prepare(sql).get()?.count) > 0
-      if (found !== 'ok' || isForeign) {
-        const problem = isForeign
-          ? 'holds triggers or views, which no store does'
-          : String(found).slice(0, 200)
-        throw new MemsyncError('MEMSYNC_STORE_CORRUPT', problem)
-      }
+      if (found !== 'ok') throw new MemsyncError('MEMSYNC_STORE_CORRUPT', String(found).slice(0, 200))
+      // A view or a trigger would run with the store's own statements.
+      if (!hasOwnSchema(db))
+        throw new MemsyncError('MEMSYNC_STORE_CORRUPT', 'its tables are not those of a store')
     } finally {
       db.close()
     }

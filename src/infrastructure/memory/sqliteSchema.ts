@@ -173,6 +173,18 @@ function checkHeader(db: DatabaseSync, path: string): void {
   }
 }
 
+/** Whether these are the tables of a store of the schema that its version says, and nothing else: no view, no trigger. */
+export function hasOwnSchema(db: DatabaseSync): boolean {
+  const sql = 'SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name'
+  const own = new DatabaseSync(':memory:')
+  try {
+    for (const migration of MIGRATIONS.slice(0, Number(readPragma(db, 'user_version')))) own.exec(migration)
+    return JSON.stringify(db.prepare(sql).all()) === JSON.stringify(own.prepare(sql).all())
+  } finally {
+    own.close()
+  }
+}
+
 /** @throws MEMSYNC_STORE_CORRUPT, MEMSYNC_STORE_NEWER, or what SQLite throws; the file is only read */
 export function checkIntegrity(path: string): void {
   const db = new DatabaseSync(path, { readOnly: true, timeout: BUSY_TIMEOUT_MS })
