@@ -4,6 +4,7 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { storePath } from '../../src/infrastructure/memory/index.ts'
 import { undoHalfRestore } from '../../src/infrastructure/memory/sqliteRestore.ts'
@@ -22,7 +23,8 @@ import {
 } from '../support/snapshots.ts'
 import { tempDir } from '../support/tempDir.ts'
 
-const SUPPORT = join(import.meta.dirname, '..', 'support')
+const PRELOAD = fileURLToPath(new URL('../support/killAt.mjs', import.meta.url))
+const PROCESS = fileURLToPath(new URL('../support/snapshotProcess.ts', import.meta.url))
 const KEYS = 300
 const DAMAGED = 'SQLite format 3\0 and then nothing'
 /** Of many processes, one after the other, on a machine that does other things. */
@@ -42,8 +44,7 @@ async function run(
   kill: { at?: number; afterMs?: number } = {},
 ): Promise<Run> {
   const startedAtMs = performance.now()
-  const preload = ['--import', join(SUPPORT, 'killAt.mjs')]
-  const child = spawn(process.execPath, [...preload, join(SUPPORT, 'snapshotProcess.ts'), role, dataDir], {
+  const child = spawn(process.execPath, ['--import', PRELOAD, PROCESS, role, dataDir], {
     env: isolatedEnvironment(dataDir, { MEMSYNC_TEST_KILL_AT: String(kill.at ?? 0) }),
   })
   let out = ''

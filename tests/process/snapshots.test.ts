@@ -1,9 +1,20 @@
 /** `memsync snapshot` and the sleep window as their users meet them: real commands, real daemons. */
-import { existsSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { storePath } from '../../src/infrastructure/memory/index.ts'
 import { openSqliteStore } from '../../src/infrastructure/memory/sqlite.ts'
+import { Spool } from '../../src/producers/spool.ts'
+import { claimedName } from '../../src/producers/spoolFile.ts'
 import { listSnapshots } from '../../src/snapshot/folder.ts'
 import { commandLine, HAS_TERMINAL, runOnTerminal } from '../support/cli.ts'
 import { spawnDaemon, startDaemon } from '../support/daemon.ts'
@@ -151,6 +162,51 @@ describe('memsync snapshot', () => {
     expect(await contents(settings)).toEqual({ a: 2 })
     expect(runOnTerminal(['snapshot', 'restore', 'latest'], cli.dataDir, { typed: 'y\n' }).code).toBe(0)
     expect(await contents(settings)).toEqual({ a: 1 })
+  })
+})
+
+describe('what waits in the spool', () => {
+  it('is taken in after a restore, whether or not the queue and the store were lost, and so is what was claimed', async () => {
+    for (const isLost of [false, true]) {
+      const cli = commandLine()
+      const env = { MEMSYNC_SLEEP_WINDOW: 'off' }
+      const settings = snapshotSettings(cli.dataDir)
+      const stop = async (daemon: Awaited<ReturnType<typeof startDaemon>>) => {
+        daemon.kill('SIGTERM')
+        await daemon.ended
+      }
+      const daemon = await startDaemon(cli.dataDir, env)
+      for (const key of ['a', 'b', 'c']) await cli.run(['enqueue', key, 'one', '--wait'])
+      await snapshotOf(settings)
+      for (const key of ['a', 'b', 'c']) await cli.run(['enqueue', key, 'two', '--wait'])
+      await stop(daemon)
+      const spool = new Spool(cli.dataDir, 2 ** 20)
+      const record = (key: string) => ({
+        uid: key,
+        acceptedAtMs: Date.now(),
+        memory: { key, value: 'spooled' },
+      })
+      await spool.write([record('a')])
+      // Claimed under a life of the queue that the snapshot knows nothing of.
+      const claim = isLost ? { epoch: 7, sequence: 900 } : { epoch: 1, sequence: 7 }
+      const [file] = await spool.list()
+      if (!file) throw new Error('nothing was spooled')
+      renameSync(join(spool.folder, file.name), join(spool.folder, claimedName(file.name, claim)))
+      await spool.write([record('b')])
+      if (isLost)
+        for (const name of ['memory.db', 'redis']) rmSync(join(cli.dataDir, name), { recursive: true })
+      expect(await cli.run(['snapshot', 'restore', 'latest'])).toMatchObject({ code: 0 })
+      const next = await startDaemon(cli.dataDir, env)
+      await waitFor('both are taken in', async () => {
+        const { a, b } = await contents(settings)
+        return a === 'spooled' && b === 'spooled'
+      })
+      expect(await contents(settings)).toEqual({ a: 'spooled', b: 'spooled', c: 'one' })
+      for (const key of ['a', 'c']) await cli.run(['enqueue', key, 'three', '--wait'])
+      expect(await contents(settings)).toEqual({ a: 'three', b: 'spooled', c: 'three' })
+      expect((await next.status()).deadLetters).toBe(0)
+      await stop(next)
+    }
   })
 })
 

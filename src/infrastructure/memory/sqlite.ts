@@ -97,27 +97,23 @@ class SqliteStore implements Store {
     })
   }
 
-  #writable(): { db: DatabaseSync; writer: SqliteWriter; file: Stats } {
+  /** The connection, where a commit would land in the file of this name and not in one that was moved away. */
+  #writable(): { db: DatabaseSync; writer: SqliteWriter } {
     if (this.#closed) throw this.#unavailable('is closed')
     const connection = this.#connection
     if (!connection?.writer) throw this.#unavailable('is open for reading only')
-    return { db: connection.db, writer: connection.writer, file: connection.file }
-  }
-
-  /** A commit is to land in the file of this name, and not in one that was moved away. */
-  #checkPlace(opened: Stats): void {
     const file = statSync(this.#path, { throwIfNoEntry: false })
-    if (file?.ino === opened.ino && file.dev === opened.dev) return
-    throw this.#unavailable('was moved or deleted while open; put it back, or start the process again')
+    if (file?.ino !== connection.file.ino || file.dev !== connection.file.dev) {
+      throw this.#unavailable('was moved or deleted while open; put it back, or start the process again')
+    }
+    return { db: connection.db, writer: connection.writer }
   }
 
   #write<T>(write: (writer: SqliteWriter) => T): T {
     return this.#guard(() => {
-      const { db, writer, file } = this.#writable()
+      const { db, writer } = this.#writable()
       try {
         db.exec('BEGIN IMMEDIATE')
-        // Within the transaction: a restore that replaces the file holds it locked.
-        this.#checkPlace(file)
         const result = write(writer)
         db.exec('COMMIT')
         return result
@@ -136,8 +132,8 @@ class SqliteStore implements Store {
     // No sync of its own: this reaches the disk with the write that carries the version, and a version that no write
     // carried may be given out again.
     return this.#guard(() => {
-      const { db } = this.#writable()
-      return withoutSync(db, () => this.#write((writer) => writer.nextLocalVersion()))
+      const { db, writer } = this.#writable()
+      return withoutSync(db, () => writer.nextLocalVersion())
     })
   }
 

@@ -130,7 +130,7 @@ function replaceReadable(replacement: Replacement): void {
     db.exec('DETACH image')
     restoreWriteAheadMode(imagePath)
     // The commit let go of the lock for a moment.
-    db.exec('BEGIN EXCLUSIVE')
+    beginAlone(db, storePath)
     if (dataVersion(db) !== before) throw inUse(storePath, 'was written to meanwhile')
     linkSync(storePath, keptPath)
     renameSync(imagePath, storePath)
@@ -144,7 +144,7 @@ function replaceReadable(replacement: Replacement): void {
 
 /** @returns the version of the data that was merged */
 function mergeLocked(db: DatabaseSync, replacement: Replacement): number {
-  db.exec('BEGIN EXCLUSIVE')
+  beginAlone(db, replacement.storePath)
   const version = dataVersion(db)
   mergeReplaced(db, replacement)
   db.exec('COMMIT')
@@ -171,6 +171,13 @@ function restoreWriteAheadMode(imagePath: string): void {
   } finally {
     db.close()
   }
+}
+
+/** Nobody reads or writes until the end of the transaction, nor gives the file a log again. */
+function beginAlone(db: DatabaseSync, storePath: string): void {
+  db.exec('BEGIN EXCLUSIVE')
+  if (db.prepare('PRAGMA main.journal_mode').get()?.journal_mode !== 'delete')
+    throw inUse(storePath, 'is open')
 }
 
 function inUse(storePath: string, problem: string): MemsyncError {

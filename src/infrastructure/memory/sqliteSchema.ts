@@ -8,7 +8,7 @@
  * - Every file is readable by its owner alone; `-wal` and `-shm` take their mode from the database.
  */
 import { randomBytes } from 'node:crypto'
-import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, rmSync, statSync } from 'node:fs'
+import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, rmSync, type Stats, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { MemsyncError } from '../../errors.ts'
@@ -215,10 +215,10 @@ function isThere(path: string): boolean {
 export function openForWriting(path: string): DatabaseSync {
   if (!isThere(path)) create(path)
   checkIntegrity(path)
+  const opened = statSync(path)
   const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
   try {
-    // A restore that was killed may have left it without its write-ahead log; otherwise this changes nothing.
-    db.exec('PRAGMA journal_mode = WAL')
+    ensureWriteAheadMode(db, path, opened)
     // fullfsync is macOS alone, where fsync leaves the data in the drive's cache. The log is copied back every
     // 16 MB: at SQLite's 4 MB, overwrites of scattered keys cost half as much again.
     db.exec(`
@@ -235,6 +235,17 @@ export function openForWriting(path: string): DatabaseSync {
     throw thrown
   }
   return db
+}
+
+/** A restore takes the mode away while it replaces the file, and where it was killed it stayed away. */
+function ensureWriteAheadMode(db: DatabaseSync, path: string, opened: Stats): void {
+  if (readPragma(db, 'journal_mode') === 'wal') return
+  // Waits for a restore that holds the file locked. A log of the file before would carry the name of the one after.
+  db.exec('BEGIN EXCLUSIVE; ROLLBACK')
+  if (statSync(path, { throwIfNoEntry: false })?.ino !== opened.ino) {
+    throw new MemsyncError('MEMSYNC_STORE_UNAVAILABLE', `${path}: was replaced while it was opened`)
+  }
+  db.exec('PRAGMA journal_mode = WAL')
 }
 
 /**
