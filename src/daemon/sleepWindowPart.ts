@@ -11,9 +11,9 @@ import { storePath } from '../infrastructure/memory/index.ts'
 import { undoHalfRestore } from '../infrastructure/memory/sqliteRestore.ts'
 import type { Logger } from '../logger.ts'
 import type { SleepWindow } from '../settingFormats.ts'
-import { doneNights, noteNight } from '../snapshot/nights.ts'
+import { nightsOfSnapshots, notedNight, noteNight } from '../snapshot/nights.ts'
 import { NIGHT_WORK_ENTRY, type NightMessage, type NightTask } from '../snapshot/nightWork.ts'
-import { decideNight, latestNight, type Night } from '../snapshot/sleepWindow.ts'
+import { decideNight, type Night } from '../snapshot/sleepWindow.ts'
 import type { Part } from './lifecycle.ts'
 
 const LOOK_INTERVAL_MS = 30_000
@@ -81,13 +81,15 @@ class Nights {
     const { timeZone, dataDir } = this.config
     const nowMs = Date.now()
     try {
-      const done = doneNights(this.config)
-      if (done.length === 0) {
-        noteNight(dataDir, latestNight(nowMs, this.window, timeZone).name)
-        return
-      }
-      const { night, isDue, isWithin } = decideNight(nowMs, this.window, timeZone, done)
-      if (isDue) this.run(night, isWithin)
+      const noted = notedNight(dataDir)
+      const decide = (done: string[]) => decideNight(nowMs, this.window, timeZone, done)
+      if (noted !== undefined && !decide([noted]).isDue) return
+      // Only now, as their disk may sleep.
+      const done = nightsOfSnapshots(this.config)
+      const { night, isDue, isWithin } = decide(done)
+      const isFirst = noted === undefined && done.length === 0
+      if (isFirst || !isDue) noteNight(dataDir, night.name)
+      else this.run(night, isWithin)
     } catch (thrown) {
       const { code, message } = toMemsyncError(thrown, 'MEMSYNC_STORE_UNAVAILABLE')
       this.fail('snapshot', code, message)

@@ -1,19 +1,12 @@
 /**
  * Makes a snapshot: copies the store, checks the copy, packs it, and only then gives it its name. Whatever is interrupted
- * leaves a `.tmp` that no list shows. One process at a time makes snapshots in a folder.
+ * leaves files that no list shows, and that the next one removes. One process at a time makes snapshots of a data folder;
+ * the copy is made beside the store, as the folder of the snapshots may be on a file system that cannot hold a database.
  *
  *   copy (one moment of the store) ─▶ integrity check ─▶ zstd into NAME.tmp ─▶ fsync ─▶ rename ─▶ fsync of the folder
  */
 import { createHash } from 'node:crypto'
-import {
-  chmodSync,
-  createReadStream,
-  createWriteStream,
-  mkdirSync,
-  renameSync,
-  rmSync,
-  statSync,
-} from 'node:fs'
+import { createReadStream, createWriteStream, mkdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
@@ -26,7 +19,14 @@ import { toStoreError } from '../infrastructure/memory/sqliteErrors.ts'
 import { copyStore, storeBytes } from '../infrastructure/memory/sqliteImage.ts'
 import { syncFolder } from '../infrastructure/memory/sqliteSchema.ts'
 import { DAEMON_VERSION } from '../release.ts'
-import { checkFreeSpace, removeExpired, removeUnfinished, type Snapshot, snapshotFolder } from './folder.ts'
+import {
+  checkFreeSpace,
+  DRAFT_SUFFIX,
+  removeExpired,
+  removeUnfinished,
+  type Snapshot,
+  snapshotFolder,
+} from './folder.ts'
 import { formatHead, HEAD_BYTES, type SnapshotHead, snapshotName } from './format.ts'
 
 const CHUNK_BYTES = 1024 * 1024
@@ -60,33 +60,47 @@ export async function createSnapshot(
   if (bytes === 0) throw new MemsyncError('MEMSYNC_NOT_FOUND', `${store}: there is no store yet`)
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 })
-    chmodSync(folder, 0o700)
   } catch (thrown) {
     throw toStoreError(thrown, folder)
   }
-  const lock = acquireProcessLock(join(folder, 'create.lock'), 0)
-  if (!lock)
-    throw new MemsyncError('MEMSYNC_ALREADY_RUNNING', `another process makes a snapshot in ${folder}`)
+  const { dataDir } = settings
+  const lock = acquireProcessLock(join(dataDir, 'snapshot.lock'), 0)
+  if (!lock) {
+    throw new MemsyncError('MEMSYNC_ALREADY_RUNNING', `another process makes a snapshot of ${dataDir}`)
+  }
+  const image = `${store}.copy`
   try {
+    removeCopy(image)
     removeUnfinished(folder)
-    // The copy, and the packed one, which is no longer at worst.
-    checkFreeSpace(folder, 2 * bytes)
-    const snapshot = await place(folder, store, options)
+    // The packed one is no longer than the copy at worst.
+    const isOneDisk = statSync(dataDir).dev === statSync(folder).dev
+    checkFreeSpace(folder, isOneDisk ? 2 * bytes : bytes)
+    checkFreeSpace(dataDir, bytes)
+    const snapshot = await place(folder, store, image, options)
     return { snapshot, removed: removeExpired(settings, Date.now()) }
   } catch (thrown) {
     throw toStoreError(thrown, folder)
   } finally {
+    removeCopy(image)
     removeUnfinished(folder)
     lock.release()
   }
 }
 
-async function place(folder: string, store: string, options: CreateOptions): Promise<Created['snapshot']> {
+function removeCopy(image: string): void {
+  for (const suffix of ['', '-journal', '-wal', '-shm']) rmSync(`${image}${suffix}`, { force: true })
+}
+
+async function place(
+  folder: string,
+  store: string,
+  image: string,
+  options: CreateOptions,
+): Promise<Created['snapshot']> {
   const createdAtMs = freeMoment(folder, Date.now())
   const name = snapshotName(createdAtMs)
   const path = join(folder, name)
-  const image = join(folder, `${name}.image.tmp`)
-  const draft = join(folder, `${name}.tmp`)
+  const draft = `${path}${DRAFT_SUFFIX}`
   const facts = await copyStore(store, image)
   const packed = await pack(image, draft, options.onProgress)
   const head: SnapshotHead = {
@@ -102,7 +116,6 @@ async function place(folder: string, store: string, options: CreateOptions): Pro
   }
   renameSync(draft, path)
   syncFolder(folder)
-  rmSync(image, { force: true })
   const fileBytes = HEAD_BYTES + packed.packedBytes
   return { name, path, createdAtMs, fileBytes, head, problem: undefined }
 }

@@ -13,6 +13,9 @@ import { expired } from './retention.ts'
 /** What is left free beside a snapshot or a restored store, for all else that writes there. */
 const SPARE_BYTES = 32 * 1024 * 1024
 
+/** Of a snapshot that is being written. */
+export const DRAFT_SUFFIX = '.tmp'
+
 export interface Snapshot {
   name: string
   path: string
@@ -122,10 +125,12 @@ export function removeExpired(
   return gone.map(({ name }) => name)
 }
 
-/** Removes what a killed process left. To be called with the lock of this folder held. */
+/** Removes what a killed process left, and nothing that is not ours: the folder may be anybody's choice. */
 export function removeUnfinished(folder: string): void {
   for (const name of namesIn(folder)) {
-    if (/\.tmp(-journal|-wal|-shm)?$/.test(name)) rmSync(join(folder, name), { force: true })
+    const isDraft =
+      name.endsWith(DRAFT_SUFFIX) && parseSnapshotName(name.slice(0, -DRAFT_SUFFIX.length)) !== undefined
+    if (isDraft) rmSync(join(folder, name), { force: true })
   }
 }
 

@@ -14,14 +14,14 @@ function nightFile(dataDir: string): string {
   return join(dataDir, 'last-night.json')
 }
 
-/** Names of nights that are done; empty where nothing is known. @throws what the file system says */
-export function doneNights(settings: NightSettings): string[] {
-  const noted = readNoted(settings.dataDir)
-  const made = listSnapshots(settings).map(({ head }) => head?.night)
-  return [noted, ...made].filter((night) => night !== undefined)
+/** Names of nights that snapshots were made for. @throws what the file system says */
+export function nightsOfSnapshots(settings: NightSettings): string[] {
+  const nights = listSnapshots(settings).map(({ head }) => head?.night)
+  return nights.filter((night) => night !== undefined)
 }
 
-function readNoted(dataDir: string): string | undefined {
+/** The night that was noted last; undefined where none is. @throws what the file system says */
+export function notedNight(dataDir: string): string | undefined {
   try {
     const { night } = JSON.parse(readFileSync(nightFile(dataDir), 'utf8')) as { night?: unknown }
     return typeof night === 'string' ? night : undefined

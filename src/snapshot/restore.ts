@@ -100,7 +100,8 @@ export class Restore {
 
   /** Idempotent. */
   close(): void {
-    removeImage(this.image)
+    // Of one that failed too: the store keeps its one name.
+    undoHalfRestore(storePath(this.settings))
     this.lock.release()
   }
 

@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { storePath } from '../../src/infrastructure/memory/index.ts'
 import { openSqliteStore } from '../../src/infrastructure/memory/sqlite.ts'
 import { Spool } from '../../src/producers/spool.ts'
@@ -20,6 +20,10 @@ import { commandLine, HAS_TERMINAL, runOnTerminal } from '../support/cli.ts'
 import { spawnDaemon, startDaemon } from '../support/daemon.ts'
 import { contents, snapshotOf, snapshotSettings, write, writeOf } from '../support/snapshots.ts'
 import { waitFor } from '../support/waitFor.ts'
+
+/** Of a few daemons, one after the other, on a machine that does other things. */
+const LONG_MS = 60_000
+vi.setConfig({ testTimeout: 2 * LONG_MS })
 
 const LONG_AGO = JSON.stringify({ night: '2020-01-01' })
 /** A window that is over, or lasts half a day from now on, by the clock of the machine. */
@@ -166,8 +170,9 @@ describe('memsync snapshot', () => {
 })
 
 describe('what waits in the spool', () => {
-  it('is taken in after a restore, whether or not the queue and the store were lost, and so is what was claimed', async () => {
-    for (const isLost of [false, true]) {
+  it.each([false, true])(
+    'is taken in after a restore, and what was claimed too; store and queue lost: %s',
+    async (isLost) => {
       const cli = commandLine()
       const env = { MEMSYNC_SLEEP_WINDOW: 'off' }
       const settings = snapshotSettings(cli.dataDir)
@@ -197,17 +202,21 @@ describe('what waits in the spool', () => {
         for (const name of ['memory.db', 'redis']) rmSync(join(cli.dataDir, name), { recursive: true })
       expect(await cli.run(['snapshot', 'restore', 'latest'])).toMatchObject({ code: 0 })
       const next = await startDaemon(cli.dataDir, env)
-      await waitFor('both are taken in', async () => {
-        const { a, b } = await contents(settings)
-        return a === 'spooled' && b === 'spooled'
-      })
+      await waitFor(
+        'both are taken in',
+        async () => {
+          const { a, b } = await contents(settings)
+          return a === 'spooled' && b === 'spooled'
+        },
+        { timeoutMs: LONG_MS },
+      )
       expect(await contents(settings)).toEqual({ a: 'spooled', b: 'spooled', c: 'one' })
       for (const key of ['a', 'c']) await cli.run(['enqueue', key, 'three', '--wait'])
       expect(await contents(settings)).toEqual({ a: 'three', b: 'spooled', c: 'three' })
       expect((await next.status()).deadLetters).toBe(0)
       await stop(next)
-    }
-  })
+    },
+  )
 })
 
 describe('the sleep window of a daemon', () => {
@@ -251,15 +260,13 @@ describe('the sleep window of a daemon', () => {
     writeFileSync(join(dataDir, 'last-night.json'), LONG_AGO)
     const env = { MEMSYNC_SLEEP_WINDOW: windowFrom(-0.5), MEMSYNC_TIME_ZONE: 'UTC' }
     const first = spawnDaemon(dataDir, env)
-    const folder = join(dataDir, 'snapshots')
-    await waitFor(
-      'a snapshot is begun',
-      () => existsSync(folder) && readdirSync(folder).some((name) => /tmp/.test(name)),
-    )
+    // Or is there already, where this process was held up meanwhile.
+    const isBegun = () => existsSync(`${storePath({ dataDir })}.copy`) || nightsOf(dataDir).length > 0
+    await waitFor('a snapshot is begun', isBegun, { timeoutMs: LONG_MS })
     first.kill('SIGKILL')
     await first.ended
     const next = await startDaemon(dataDir, env)
-    await waitFor('the night is done', () => nightsOf(dataDir).length > 0, { timeoutMs: 30_000 })
+    await waitFor('the night is done', () => nightsOf(dataDir).length > 0, { timeoutMs: LONG_MS })
     await stop(next)
     expect(nightsOf(dataDir)).toHaveLength(1)
   })
