@@ -4,7 +4,7 @@
  */
 import { rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { storePath, vectorsPath } from '../../src/infrastructure/memory/index.ts'
 import type { MemoryName, Store } from '../../src/infrastructure/memory/port.ts'
 import { openSqliteStore } from '../../src/infrastructure/memory/sqlite.ts'
@@ -28,6 +28,9 @@ import {
   writeOf,
 } from '../support/snapshots.ts'
 import { tempDir } from '../support/tempDir.ts'
+
+// Seconds on a machine that does nothing else.
+vi.setConfig({ testTimeout: 120_000 })
 
 const TOKEN = 'a-token-that-is-long-enough'
 const cleanUps: (() => unknown)[] = []

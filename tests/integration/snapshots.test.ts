@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { MemsyncError } from '../../src/errors.ts'
 import { storePath } from '../../src/infrastructure/memory/index.ts'
 import { tidyStore } from '../../src/infrastructure/memory/sqliteTidy.ts'
@@ -33,6 +33,9 @@ import {
 } from '../support/snapshots.ts'
 import { tempDir } from '../support/tempDir.ts'
 import { waitFor } from '../support/waitFor.ts'
+
+// Seconds on a machine that does nothing else.
+vi.setConfig({ testTimeout: 120_000 })
 
 /** A store, one snapshot of it, and a newer write. */
 async function example() {

@@ -1,9 +1,12 @@
 /** The sleep window: exactly one run a night, whatever the clocks and the laptop do. */
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { type SleepWindow, sleepWindow } from '../../src/settingFormats.ts'
 import { decideNight, latestNight } from '../../src/snapshot/sleepWindow.ts'
 import { printedSeed } from '../support/seed.ts'
+
+// Seconds on a machine that does nothing else.
+vi.setConfig({ testTimeout: 120_000 })
 
 const HOUR_MS = 3_600_000
 const MINUTE_MS = 60_000
