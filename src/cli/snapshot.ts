@@ -26,13 +26,15 @@ async function withBar<T>(
   word: string,
   work: (tell: (done: number, total: number) => void) => Promise<T>,
 ): Promise<T> {
-  const bar = new ProgressBar(process.stderr)
+  // Made with the first figure, so that its rate is not that of what came before.
+  let bar: ProgressBar | undefined
   try {
-    return await work((done, total) =>
-      bar.update({ done, total, tallies: [[Math.round(done / MIB), `MiB ${word}`]] }),
-    )
+    return await work((done, total) => {
+      bar ??= new ProgressBar(process.stderr)
+      bar.update({ done, total, tallies: [[Math.round(done / MIB), `MiB ${word}`]] })
+    })
   } finally {
-    bar.clear()
+    bar?.clear()
   }
 }
 
