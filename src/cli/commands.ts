@@ -1,6 +1,8 @@
 /** Every command with its arguments, options and examples. What it does is in the module its action loads. */
 import type { Command } from 'commander'
-import type { CommandContext } from './context.ts'
+import type { CommandContext, GlobalFlags } from './context.ts'
+import { describeDiagnosis } from './diagnosisCommands.ts'
+import { examples } from './examples.ts'
 
 /** What a command does with its arguments and options; resolves with the exit code. */
 export type Run<A extends unknown[]> = (context: CommandContext, ...args: A) => Promise<number>
@@ -10,7 +12,12 @@ export type Action = <A extends unknown[]>(
   load: () => Promise<Run<A>>,
 ) => (...given: unknown[]) => Promise<void>
 
-export function describeCommands(program: Command, action: Action): void {
+/** The same for one that is to work also where the settings do not: it gets the flags alone, and reads them itself. */
+export type BareAction = (
+  load: () => Promise<(flags: GlobalFlags) => Promise<number>>,
+) => (...given: unknown[]) => Promise<void>
+
+export function describeCommands(program: Command, action: Action, bareAction: BareAction): void {
   program.addHelpText(
     'after',
     examples(
@@ -24,7 +31,7 @@ export function describeCommands(program: Command, action: Action): void {
   describeWrites(program, action)
   describeReads(program, action)
   describeEmbedding(program, action)
-  describeStatus(program, action)
+  describeDiagnosis(program, action, bareAction)
   describeRemote(program, action)
   describeDeadLetters(
     program
@@ -42,11 +49,6 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or bad input.
 `
 
 const NAMESPACE = ['--namespace <name>', 'whose memory it is (default: "default")'] as const
-
-function examples(...lines: [command: string, meaning: string][]): string {
-  const width = Math.max(...lines.map(([command]) => command.length))
-  return `\nExamples:\n${lines.map(([command, meaning]) => `  ${command.padEnd(width)}  ${meaning}\n`).join('')}`
-}
 
 function describeDaemon(program: Command, action: Action): void {
   program
@@ -202,17 +204,6 @@ function describeEmbedding(program: Command, action: Action): void {
     .option('--yes', 'do not ask')
     .addHelpText('after', examples(['memsync embed --stale', 'after a change of EMBEDDING_MODEL']))
     .action(action(async () => (await import('./embed.ts')).embed))
-}
-
-function describeStatus(program: Command, action: Action): void {
-  program
-    .command('status')
-    .summary('show what waits and what is wrong')
-    .description(
-      'Shows what waits, what failed, what is stored, and what is wrong. Exit code 0 whatever it shows.',
-    )
-    .addHelpText('after', examples(['memsync status --json', 'for a program']))
-    .action(action(async () => (await import('./status.ts')).status))
 }
 
 function describeRemote(program: Command, action: Action): void {

@@ -1,5 +1,6 @@
 /** The status for a person: one screen that says what is wrong, and the command to run next. Pure. */
 import type { LaneStatus, Status } from '../daemon/status.ts'
+import { formatBytes } from './bytes.ts'
 import { formatDuration } from './duration.ts'
 import { type Meaning, type Paint, printable } from './output.ts'
 
@@ -198,15 +199,4 @@ function numberText(value: number | null): string {
 
 function count(value: number): string {
   return value.toLocaleString('en-US')
-}
-
-function formatBytes(bytes: number): string {
-  const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB']
-  let value = bytes
-  let unit = 0
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024
-    unit++
-  }
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`
 }
