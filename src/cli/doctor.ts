@@ -5,6 +5,8 @@ import { diagnose } from './doctor/index.ts'
 import { diagnosisDocument, findingText, summaryText } from './doctorText.ts'
 import { paintStdout, print, printJson } from './output.ts'
 
+const LEFTOVER_MS = 200
+
 interface DoctorFlags extends GlobalFlags {
   /** True without a file name. */
   bundle?: string | true
@@ -22,7 +24,16 @@ export async function doctor(flags: DoctorFlags): Promise<number> {
   const bundle = flags.bundle === undefined ? undefined : await writeBundle(flags.bundle, diagnosis)
   const document = diagnosisDocument(diagnosis.findings, bundle)
   await (json ? printJson(document) : print(summaryText(document, paintStdout)))
+  await endSoon()
   return document.ok ? 0 : 1
+}
+
+/** What still waits for a server that hangs must not keep the command from ending once everything is told. */
+async function endSoon(): Promise<void> {
+  await new Promise<void>((resolve) => {
+    process.stdout.write('', () => resolve())
+  })
+  setTimeout(() => process.exit(), LEFTOVER_MS).unref()
 }
 
 async function writeBundle(

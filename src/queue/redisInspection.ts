@@ -14,7 +14,7 @@ export interface RedisInspection {
   version: string
   /** Why it did not take a write. */
   refusal: MemsyncError | undefined
-  /** From the question to the answer of a PING. */
+  /** From the question to the answer of a PING, the best of a few. */
   latencyMs: number
   appendOnly: boolean
   /** Undefined where this user may not see it, as on many hosted ones. */
@@ -30,6 +30,7 @@ export interface RedisInspection {
 }
 
 const PROBE_TTL_MS = 60_000
+const PINGS = 5
 
 /**
  * @param timeoutMs for all of it
@@ -58,9 +59,7 @@ export async function inspectRedis(
 }
 
 async function look(redis: Redis, prefix: string): Promise<RedisInspection> {
-  const startedAt = performance.now()
-  await redis.ping()
-  const latencyMs = performance.now() - startedAt
+  const latencyMs = await measurePing(redis)
   const [refusal, info, appendFsync, pausedQueues] = await Promise.all([
     probeWrite(redis, prefix),
     redis.info(),
@@ -83,6 +82,17 @@ async function look(redis: Redis, prefix: string): Promise<RedisInspection> {
     maxBytes: figure('maxmemory'),
     pausedQueues,
   }
+}
+
+/** The best of a few, as this process may be busy with itself meanwhile. */
+async function measurePing(redis: Redis): Promise<number> {
+  let best = Number.POSITIVE_INFINITY
+  for (let ping = 0; ping < PINGS; ping++) {
+    const startedAt = performance.now()
+    await redis.ping()
+    best = Math.min(best, performance.now() - startedAt)
+  }
+  return best
 }
 
 /** As the daemon probes: a replica, a full server and one without a disk answer everything else. */

@@ -27,6 +27,15 @@ export function checkDaemon(say: Say, status: Status): Finding[] {
   }
   if (pid === null) return [say.failure('the daemon runs and does not answer', RESTART)]
   const findings: Finding[] = []
+  if (status.store.state === 'down') {
+    const reason = status.store.reason ?? 'it does not say why'
+    findings.push(
+      say.failure(
+        `process ${pid} cannot write the store (${reason})`,
+        'free space or mend the disk; it goes on by itself',
+      ),
+    )
+  }
   if (progress.state === 'stalled') {
     findings.push(say.failure(`process ${pid} runs and makes no progress`, RESTART))
   }
@@ -40,8 +49,11 @@ export function checkDaemon(say: Say, status: Status): Finding[] {
   return [say.ok(`process ${pid} runs${up}, ${progress.state}`)]
 }
 
-/** @param pauses what was found of queues that were paused */
-export function checkLanes(say: Say, status: Status, pauses: Finding[]): Finding[] {
+/**
+ * @param pauses what was found of queues that were paused
+ * @param rests whether the private Redis is not meant to run now
+ */
+export function checkLanes(say: Say, status: Status, pauses: Finding[], rests: boolean): Finding[] {
   const findings = [...pauses]
   const { lanes, daemon, redis, deadLetters } = status
   for (const [name, lane] of Object.entries(lanes)) {
@@ -70,7 +82,13 @@ export function checkLanes(say: Say, status: Status, pauses: Finding[]): Finding
   }
   if (findings.length > 0) return findings
   const { waiting } = lanes.sync
-  if (waiting === null) return [say.ok('no figures, as Redis does not answer')]
+  if (waiting === null) {
+    return [
+      rests
+        ? say.ok('what waits is not seen while Redis rests')
+        : say.warning('cannot be seen while Redis does not answer'),
+    ]
+  }
   const pending = Object.values(lanes).reduce((sum, lane) => sum + (lane.waiting ?? 0), 0)
   return [say.ok(pending === 0 ? 'nothing waits' : `${pending.toLocaleString('en-US')} wait, none for long`)]
 }

@@ -24,8 +24,8 @@ import { checkService, findService } from './service.ts'
 import { checkSettings, type ReadSettings, readSettings } from './settings.ts'
 import { checkStore, lookAtStore, type StoreLook } from './store.ts'
 
-/** Above what a look at Redis, or a daemon that hangs, takes. */
-const CHECK_TIMEOUT_MS = 9_000
+/** Above what a daemon and a Redis that hang take, and a server that hangs after them. */
+const CHECK_TIMEOUT_MS = 12_000
 /** A store of a few gigabytes is read within it. */
 const STORE_TIMEOUT_MS = 20_000
 
@@ -108,7 +108,8 @@ function checksOf({ settings, redis, store, status }: Looks): Check[] {
     check('daemon', async (say) => checkDaemon(say, await status)),
     check('lanes', async (say) => {
       const look = await ended(redis)
-      return checkLanes(say, await status, look ? checkPause(say, config, look) : [])
+      const pauses = look ? checkPause(say, config, look) : []
+      return checkLanes(say, await status, pauses, look?.state === 'resting')
     }),
     check('spool', async (say) => checkSpool(say, config, await status)),
     check('embedding', async (say) => checkEmbedding(say, config, path, await ended(status))),

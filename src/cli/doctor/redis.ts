@@ -8,7 +8,7 @@ import { formatBytes } from '../bytes.ts'
 import type { Finding, Say } from './finding.ts'
 import { shellWord } from './shellWord.ts'
 
-const TIMEOUT_MS = 3_000
+const TIMEOUT_MS = 4_000
 /** Of its limit: above this, the next outage of the store fills it. */
 const NEARLY_FULL = 0.9
 const SLOW_MS = 250
@@ -25,20 +25,16 @@ type RedisConfig = Pick<Config, 'redisUrl' | 'dataDir' | 'queuePrefix'>
 
 /** @throws MEMSYNC_BAD_SETTING where the socket's folder is not private */
 export async function lookAtRedis(config: RedisConfig, daemonRuns: boolean): Promise<RedisLook> {
-  const endpoint = redisEndpoint(config)
-  if (endpoint.kind === 'socket') {
-    const answer = await probeRedis(endpoint.path)
-    if (answer === 'absent') {
-      return config.redisUrl === undefined && !daemonRuns
-        ? { state: 'resting' }
-        : { state: 'away', error: undefined }
-    }
-    if (answer === 'silent') return { state: 'silent', pid: await findServer(config, endpoint.path) }
-  }
   try {
     return { state: 'answers', inspection: await inspectRedis(config, TIMEOUT_MS) }
   } catch (thrown) {
-    return { state: 'away', error: thrown as MemsyncError }
+    const error = thrown as MemsyncError
+    const endpoint = redisEndpoint(config)
+    if (endpoint.kind === 'url' || error.code === 'MEMSYNC_QUEUE_REFUSED') return { state: 'away', error }
+    const answer = await probeRedis(endpoint.path)
+    if (answer === 'silent') return { state: 'silent', pid: await findServer(config, endpoint.path) }
+    const rests = answer === 'absent' && config.redisUrl === undefined && !daemonRuns
+    return rests ? { state: 'resting' } : { state: 'away', error: answer === 'absent' ? undefined : error }
   }
 }
 

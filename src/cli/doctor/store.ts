@@ -1,7 +1,7 @@
 /** The files of the store: whole, ours, and not newer than this program. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { statSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { extname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Config } from '../../config.ts'
@@ -40,6 +40,7 @@ export async function lookAtStore(config: Pick<Config, 'dataDir'>, timeoutMs: nu
 }
 
 async function lookAtFile(kind: string, path: string, timeoutMs: number): Promise<FileLook> {
+  if (!existsSync(path)) return { absent: true }
   const child = spawn(process.execPath, [PROCESS, kind, path], { stdio: ['ignore', 'pipe', 'ignore'] })
   const look: FileLook = {}
   const lines = createInterface({ input: child.stdout })
