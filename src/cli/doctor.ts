@@ -3,9 +3,7 @@ import { type GlobalFlags, settingsOfFlags } from './context.ts'
 import type { Finding } from './doctor/finding.ts'
 import { diagnose } from './doctor/index.ts'
 import { diagnosisDocument, findingText, summaryText } from './doctorText.ts'
-import { paintStdout, print, printJson } from './output.ts'
-
-const LEFTOVER_MS = 200
+import { endSoon, paintStdout, print, printJson } from './output.ts'
 
 interface DoctorFlags extends GlobalFlags {
   /** True without a file name. */
@@ -26,14 +24,6 @@ export async function doctor(flags: DoctorFlags): Promise<number> {
   await (json ? printJson(document) : print(summaryText(document, paintStdout)))
   await endSoon()
   return document.ok ? 0 : 1
-}
-
-/** What still waits for a server that hangs must not keep the command from ending once everything is told. */
-async function endSoon(): Promise<void> {
-  await new Promise<void>((resolve) => {
-    process.stdout.write('', () => resolve())
-  })
-  setTimeout(() => process.exit(), LEFTOVER_MS).unref()
 }
 
 async function writeBundle(

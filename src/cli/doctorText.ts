@@ -1,5 +1,6 @@
 /** The doctor's findings for a person and for a program. Pure. */
 import type { Finding, FindingState } from './doctor/finding.ts'
+import { wrap } from './layout.ts'
 import { type Meaning, type Paint, printable } from './output.ts'
 
 const STATE_WIDTH = 9
@@ -60,17 +61,4 @@ export function summaryText({ failures, warnings, bundle }: DiagnosisDocument, p
   const where =
     bundle === undefined ? '' : `\nfor a bug report: ${printable(bundle)} (look into it before you send it)\n`
   return `\n${parts.join(', ')}\n${where}`
-}
-
-/** At spaces; a word that is longer than the width stays whole, so that a path can be copied. */
-export function wrap(text: string, width: number): string[] {
-  const lines: string[] = []
-  let line = ''
-  for (const word of text.split(' ')) {
-    if (line !== '' && line.length + 1 + word.length > width) {
-      lines.push(line)
-      line = word
-    } else line = line === '' ? word : `${line} ${word}`
-  }
-  return [...lines, line]
 }
