@@ -2,7 +2,6 @@
 import type { Command } from 'commander'
 import type { CommandContext, GlobalFlags } from './context.ts'
 import { describeDiagnosis } from './diagnosisCommands.ts'
-import { examples } from './examples.ts'
 
 /** What a command does with its arguments and options; resolves with the exit code. */
 export type Run<A extends unknown[]> = (context: CommandContext, ...args: A) => Promise<number>
@@ -49,6 +48,11 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or bad input.
 `
 
 const NAMESPACE = ['--namespace <name>', 'whose memory it is (default: "default")'] as const
+
+export function examples(...lines: [command: string, meaning: string][]): string {
+  const width = Math.max(...lines.map(([command]) => command.length))
+  return `\nExamples:\n${lines.map(([command, meaning]) => `  ${command.padEnd(width)}  ${meaning}\n`).join('')}`
+}
 
 function describeDaemon(program: Command, action: Action): void {
   program

@@ -1,7 +1,6 @@
 /** The commands that say how things are: `status` and `doctor`. */
 import type { Command } from 'commander'
-import type { Action, BareAction } from './commands.ts'
-import { examples } from './examples.ts'
+import { type Action, type BareAction, examples } from './commands.ts'
 
 export function describeDiagnosis(program: Command, action: Action, bareAction: BareAction): void {
   program

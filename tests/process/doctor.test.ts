@@ -89,10 +89,13 @@ function settingsFile(dataDir: string, content: string, mode = 0o600): void {
   writeFileSync(path, content, { mode })
 }
 
+/** As far as the doctor reads it, in both notations. */
 function serviceFile(dataDir: string, program: string): void {
-  const path = join(dataDir, '.config', 'systemd', 'user', 'memsyncd.service')
-  mkdirSync(dirname(path), { recursive: true })
-  writeFileSync(path, `[Service]\nExecStart=${program} /usr/bin/env\n`)
+  const unit = join(dataDir, '.config', 'systemd', 'user', 'memsyncd.service')
+  const agent = join(dataDir, 'Library', 'LaunchAgents', 'com.memsyncd.daemon.plist')
+  for (const path of [unit, agent]) mkdirSync(dirname(path), { recursive: true })
+  writeFileSync(unit, `[Service]\nExecStart="${program}" /usr/bin/env\n`)
+  writeFileSync(agent, `<key>ProgramArguments</key>\n<array>\n<string>${program}</string>\n</array>`)
 }
 
 const MOUNT = 'mount'
@@ -116,6 +119,10 @@ interface Fault {
   finds: { hop: string; state: 'warning' | 'failure'; says: RegExp; fix: RegExp }
   /** Where this cannot be planted. */
   skip?: boolean
+  /** Found by a deadline, so it may run beside others. */
+  hangs?: boolean
+  /** Its fix is a command of this machine, which is run, and then nothing is wrong with that hop. */
+  isMended?: boolean
 }
 
 const FAULTS: Fault[] = [
@@ -139,6 +146,7 @@ const FAULTS: Fault[] = [
   },
   {
     name: 'secrets that others may read',
+    isMended: true,
     plant: ({ dataDir }) => {
       settingsFile(dataDir, 'MEMSYNC_SERVE_TOKEN=0123456789abcdef\n', 0o644)
       return undefined
@@ -147,6 +155,7 @@ const FAULTS: Fault[] = [
   },
   {
     name: 'a data folder that others may enter',
+    isMended: true,
     plant: ({ dataDir }) => {
       chmodSync(dataDir, 0o755)
       return undefined
@@ -199,6 +208,7 @@ const FAULTS: Fault[] = [
   },
   {
     name: 'a Redis that hangs',
+    hangs: true,
     plant: async (_cli, later) => {
       const { url, freeze } = await redisWith(later, { tcp: true })
       freeze()
@@ -208,6 +218,7 @@ const FAULTS: Fault[] = [
   },
   {
     name: 'a private Redis that hangs',
+    hangs: true,
     plant: async ({ dataDir }, later) => {
       await daemonOn(dataDir, later)
       const pid = (await privateRedisPid(dataDir)) ?? 0
@@ -235,6 +246,7 @@ const FAULTS: Fault[] = [
   },
   {
     name: 'a Redis that keeps nothing',
+    isMended: true,
     plant: async (_cli, later) => ({ REDIS_URL: (await redisWith(later, { persist: false })).url }),
     finds: {
       hop: 'durability',
@@ -252,6 +264,7 @@ const FAULTS: Fault[] = [
   },
   {
     name: 'a Redis that throws jobs out',
+    isMended: true,
     plant: async (_cli, later) => ({
       REDIS_URL: (await redisWith(later, { settings: { 'maxmemory-policy': 'allkeys-lru' } })).url,
     }),
@@ -264,6 +277,7 @@ const FAULTS: Fault[] = [
   },
   {
     name: 'a Redis that is full',
+    isMended: true,
     plant: async (_cli, later) => ({ REDIS_URL: (await redisWith(later, { maxmemory: '1' })).url }),
     finds: {
       hop: 'redis memory',
@@ -308,6 +322,7 @@ const FAULTS: Fault[] = [
   },
   {
     name: 'a daemon that hangs',
+    hangs: true,
     plant: async ({ dataDir }, later) => {
       const daemon = await daemonOn(dataDir, later)
       daemon.kill('SIGSTOP')
@@ -317,6 +332,7 @@ const FAULTS: Fault[] = [
   },
   {
     name: 'a queue that was paused',
+    isMended: true,
     plant: async (_cli, later) => {
       const { url, socketPath } = await redisWith(later)
       const queue = new Queue('memory-sync', { connection: { path: socketPath } })
@@ -439,7 +455,6 @@ const FAULTS: Fault[] = [
   },
   {
     name: 'a service whose Node was upgraded away',
-    skip: process.platform !== 'linux',
     plant: ({ dataDir }) => {
       serviceFile(dataDir, '/opt/node-24.1/bin/node')
       return undefined
@@ -477,28 +492,40 @@ const FAULTS: Fault[] = [
   },
 ]
 
-describe.concurrent('a planted fault is found, and its fix named', () => {
-  for (const { name, plant, finds, skip = false } of FAULTS) {
-    it.skipIf(skip)(name, async ({ onTestFinished, expect }) => {
-      const cli = commandLine()
-      const env = await plant(cli, onTestFinished)
-      const { code, ok, findings } = await examine(cli, env)
-      const { hop, state, says, fix } = finds
-      const found = findings.filter((finding) => finding.hop === hop)
-      expect(found).toContainEqual({
-        ...{ hop, state },
-        says: expect.stringMatching(says),
-        fix: expect.stringMatching(fix),
-      })
-      // Nothing but the fault is told of its hop.
-      expect(found.every((finding) => finding.state !== 'ok')).toBe(true)
-      const fails = findings.some((finding) => finding.state === 'failure')
-      expect({ code, ok }).toEqual({ code: fails ? 1 : 0, ok: !fails })
-    })
+async function isFound({ plant, finds, isMended }: Fault, later: Later): Promise<void> {
+  const cli = commandLine()
+  const env = await plant(cli, later)
+  const { code, ok, findings } = await examine(cli, env)
+  const { hop, state, says, fix } = finds
+  const found = findings.filter((finding) => finding.hop === hop)
+  expect(found).toContainEqual({
+    ...{ hop, state },
+    says: expect.stringMatching(says),
+    fix: expect.stringMatching(fix),
+  })
+  // Nothing but the fault is told of its hop.
+  expect(found.every((finding) => finding.state !== 'ok')).toBe(true)
+  const fails = findings.some((finding) => finding.state === 'failure')
+  expect({ code, ok }).toEqual({ code: fails ? 1 : 0, ok: !fails })
+  if (!isMended) return
+  execFileSync('sh', ['-c', found[0]?.fix ?? ''], { stdio: 'ignore' })
+  const after = (await examine(cli, env)).findings.filter((finding) => finding.hop === hop)
+  expect(after).toMatchObject([{ state: 'ok' }])
+}
+
+describe('a planted fault is found, and its fix named', () => {
+  for (const fault of FAULTS.filter(({ hangs }) => !hangs)) {
+    it.skipIf(fault.skip)(fault.name, ({ onTestFinished }) => isFound(fault, onTestFinished))
   }
 })
 
-describe.concurrent('a machine that is well', () => {
+describe.concurrent('what hangs is found, and its fix named', () => {
+  for (const fault of FAULTS.filter(({ hangs }) => hangs)) {
+    it.skipIf(fault.skip)(fault.name, ({ onTestFinished }) => isFound(fault, onTestFinished))
+  }
+})
+
+describe('a machine that is well', () => {
   it('has no finding but ok, in the order in which a memory passes, and exit code 0', async ({
     onTestFinished: later,
   }) => {
@@ -513,12 +540,11 @@ describe.concurrent('a machine that is well', () => {
       `MEMSYNC_REMOTE_KIND=mem0\nMEMSYNC_REMOTE_URL=${mem0.url}\nMEMSYNC_REMOTE_KEY=right-key\n` +
         `OPENAI_API_KEY=sk-key\nOPENAI_BASE_URL=${openai.baseUrl}\nEMBEDDING_MODEL=m\n`,
     )
+    serviceFile(cli.dataDir, process.execPath)
     await daemonOn(cli.dataDir, later)
     expect((await cli.run(['enqueue', 'k', '1', '--wait'])).code).toBe(0)
     const { code, findings } = await examine(cli)
-    // That one is not planted: a test installs no service.
-    const others = findings.filter(({ hop }) => hop !== 'service')
-    expect(others.filter(({ state }) => state !== 'ok')).toEqual([])
+    expect(findings.filter(({ state }) => state !== 'ok')).toEqual([])
     expect(findings.map(({ hop }) => hop)).toEqual([
       ...['node', 'settings', 'data folder', 'redis', 'durability', 'redis memory', 'store', 'daemon'],
       ...['lanes', 'spool', 'embedding', 'remote', 'service', 'clock'],
@@ -537,7 +563,7 @@ describe.concurrent('a machine that is well', () => {
   })
 })
 
-describe.concurrent('what hangs', () => {
+describe('what hangs', () => {
   it('does not make it hang: Redis, the daemon, the remote and the embedding server at once', async ({
     onTestFinished: later,
   }) => {
@@ -554,10 +580,17 @@ describe.concurrent('what hangs', () => {
     const daemon = await daemonOn(cli.dataDir, later, env)
     daemon.kill('SIGSTOP')
     redis.freeze()
-    const startedAt = performance.now()
-    const { code, findings } = await examine(cli, env)
-    // Its own deadlines come to 9 s.
-    expect(performance.now() - startedAt).toBeLessThan(20_000)
+    const timed = async <T>(run: () => Promise<T>) => {
+      const startedAt = performance.now()
+      const result = await run()
+      return { result, tookMs: performance.now() - startedAt }
+    }
+    // How long a process of this program takes here and now.
+    const { tookMs: startMs } = await timed(() => cli.run(['version']))
+    const { result, tookMs } = await timed(() => examine(cli, env))
+    // Its own deadlines come to 12 s.
+    expect(tookMs).toBeLessThan(15_000 + 10 * startMs)
+    const { code, findings } = result
     expect(code).toBe(1)
     const failed = findings.filter(({ state }) => state === 'failure').map(({ hop }) => hop)
     expect(failed).toEqual(expect.arrayContaining(['redis', 'daemon', 'embedding', 'remote']))

@@ -11,7 +11,7 @@ import { checkClock } from './clock.ts'
 import { checkDaemon, checkLanes, checkSpool } from './daemon.ts'
 import { type Check, type Finding, runCheck } from './finding.ts'
 import { checkDataFolder, checkNode } from './machine.ts'
-import { checkEmbedding, checkRemote } from './outside.ts'
+import { checkEmbedding, checkRemote, embeds } from './outside.ts'
 import {
   checkDurability,
   checkPause,
@@ -25,7 +25,7 @@ import { checkSettings, type ReadSettings, readSettings } from './settings.ts'
 import { checkStore, lookAtStore, type StoreLook } from './store.ts'
 
 /** Above what a daemon and a Redis that hang take, and a server that hangs after them. */
-const CHECK_TIMEOUT_MS = 12_000
+const CHECK_TIMEOUT_MS = 15_000
 /** A store of a few gigabytes is read within it. */
 const STORE_TIMEOUT_MS = 20_000
 
@@ -55,6 +55,9 @@ export async function diagnose(
   tell: (findings: Finding[]) => Promise<void> = async () => undefined,
 ): Promise<Diagnosis> {
   const settings = readSettings(flags, env)
+  // What takes long to load is loaded before any deadline runs.
+  await import('../../daemon/statusAlone.ts')
+  if (embeds(settings.config)) await import('../../infrastructure/sdk/openaiModels.ts')
   const looks = lookAround(settings)
   const underway = checksOf(looks).map(runCheck)
   const findings: Finding[] = []
@@ -114,7 +117,7 @@ function checksOf({ settings, redis, store, status }: Looks): Check[] {
     check('spool', async (say) => checkSpool(say, config, await status)),
     check('embedding', async (say) => checkEmbedding(say, config, path, await ended(status))),
     check('remote', (say, signal) => checkRemote(say, config, path, signal)),
-    check('service', (say) => checkService(say, findService(), undefined, settings)),
+    check('service', (say) => checkService(say, findService(), [], settings)),
     check('clock', async (say) => checkClock(say, config, await newest()), STORE_TIMEOUT_MS + 6_000),
   ]
 }

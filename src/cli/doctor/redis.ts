@@ -8,7 +8,8 @@ import { formatBytes } from '../bytes.ts'
 import type { Finding, Say } from './finding.ts'
 import { shellWord } from './shellWord.ts'
 
-const TIMEOUT_MS = 4_000
+/** Long, as a busy machine is no fault of Redis; only one that hangs takes all of it. */
+const TIMEOUT_MS = 6_000
 /** Of its limit: above this, the next outage of the store fills it. */
 const NEARLY_FULL = 0.9
 const SLOW_MS = 250

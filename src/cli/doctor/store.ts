@@ -84,7 +84,7 @@ function checkFile(say: Say, what: 'memories' | 'vectors', path: string, look: F
 
 function storeFix(code: ErrorCode): string {
   if (code !== 'MEMSYNC_STORE_CORRUPT') return ERROR_CODES[code].hint
-  return 'stop the daemon, then memsync snapshot list and memsync snapshot restore'
+  return 'memsync service stop, then memsync snapshot restore latest'
 }
 
 /** Vectors can be made again, so nothing of worth is lost with them. */
