@@ -41,10 +41,8 @@ export function findingText(finding: Finding, columns: number, paint: Paint): st
   const lines = isNarrow
     ? [head.trimEnd(), ...said.map((line) => indent + line)]
     : indented(head, said, indent)
-  if (fix !== null) {
-    const [first = '', ...rest] = wrap(`fix: ${printable(fix)}`, width)
-    lines.push(indent + paint('heading', first), ...rest.map((line) => indent + paint('heading', line)))
-  }
+  // In one line, however long, so that it can be copied.
+  if (fix !== null) lines.push(indent + paint('heading', `fix: ${printable(fix)}`))
   return `${lines.join('\n')}\n`
 }
 

@@ -96,7 +96,7 @@ export async function checkRemote(
   } catch (thrown) {
     if (!(thrown instanceof MemsyncError)) throw thrown
     // The request's id is for whoever searches the logs.
-    const message = thrown.message.replace(/ \(request [\w.-]+\)/, '')
+    const message = thrown.message.replace(/ \(request [\w.-]+\)/, '').replace(`${config.remoteKind}: `, '')
     return [say.failure(`${identity}: ${message}`, remoteFix(config, settingsPath, thrown))]
   } finally {
     remote.close()
