@@ -63,8 +63,11 @@ async function redisWith(later: Later, options?: Parameters<typeof startTestRedi
   return redis
 }
 
+// Comes with redis-server.
+const REDIS_CLI = 'redis-cli'
+
 function redisCli(socketPath: string, ...args: string[]): string {
-  return execFileSync('redis-cli', ['-s', socketPath, ...args], { encoding: 'utf8' })
+  return execFileSync(REDIS_CLI, ['-s', socketPath, ...args], { encoding: 'utf8' })
 }
 
 async function mem0With(later: Later, apiKey: string) {

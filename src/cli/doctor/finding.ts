@@ -5,12 +5,21 @@
 import { MemsyncError } from '../../errors.ts'
 
 /** Everything a memory passes or depends on, in the order in which it is looked at. */
-export const HOPS = [
-  ...(['node', 'settings', 'data folder', 'redis', 'durability', 'redis memory', 'store'] as const),
-  ...(['daemon', 'lanes', 'spool', 'embedding', 'remote', 'service', 'clock'] as const),
-] as const
-
-export type Hop = (typeof HOPS)[number]
+export type Hop =
+  | 'node'
+  | 'settings'
+  | 'data folder'
+  | 'redis'
+  | 'durability'
+  | 'redis memory'
+  | 'store'
+  | 'daemon'
+  | 'lanes'
+  | 'spool'
+  | 'embedding'
+  | 'remote'
+  | 'service'
+  | 'clock'
 
 /** `failure`: memories do not arrive, or may be lost. `warning`: they do, and something should be looked at. */
 export type FindingState = 'ok' | 'warning' | 'failure'

@@ -3,7 +3,7 @@ import { createHmac } from 'node:crypto'
 import { SETTINGS, type SettingName, type Texts } from '../../config.ts'
 import type { ReadSettings } from './settings.ts'
 
-export const MASK = '********'
+const MASK = '********'
 /** Text shorter than this is no secret, and would be found in half the words. */
 const SHORTEST_SECRET = 4
 /** No secret by its kind, but a person may have put one in. */

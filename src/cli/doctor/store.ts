@@ -12,7 +12,7 @@ import type { Finding, Say } from './finding.ts'
 import { shellWord } from './shellWord.ts'
 
 /** What a look at one file came to; a field is missing where the look did not get so far. */
-export interface FileLook {
+interface FileLook {
   absent?: true
   keys?: number
   /** When the newest memory was accepted or persisted, in Unix milliseconds; null where there is none. */
