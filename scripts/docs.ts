@@ -43,7 +43,11 @@ function errors(): string {
 
 function commands(): string {
   const program = new Command('memsync')
-  describeCommands(program, () => async () => undefined)
+  describeCommands(
+    program,
+    () => async () => undefined,
+    () => async () => undefined,
+  )
   const rows = (parent: Command, path: string): string[][] =>
     parent.commands.flatMap((command) => {
       const usage = command.registeredArguments.map((argument) => {

@@ -427,15 +427,21 @@ export interface Config {
   workerPayload: string | undefined
 }
 
-type SettingSource = 'flag' | 'environment' | 'file' | 'default' | 'unset'
+export type SettingSource = 'flag' | 'environment' | 'file' | 'default' | 'unset'
 
-interface LoadedConfig {
+export interface LoadedConfig {
   config: Config
   /** Each setting as written and where it came from. */
   sources: Map<SettingName, { text: string | undefined; source: SettingSource }>
 }
 
-type Texts = Record<string, string | undefined>
+export type Texts = Record<string, string | undefined>
+
+/** Where the settings file is, and whether somebody said so, in which case it must be there. */
+export function settingsFile(flags: Texts, env: Texts): { path: string; isGiven: boolean } {
+  const given = flags.MEMSYNC_CONFIG ?? (env.MEMSYNC_CONFIG || undefined)
+  return { path: folder(given ?? defaultConfigFile()), isGiven: given !== undefined }
+}
 
 function readSettingsFile(path: string, required: boolean): Texts {
   let content: string
@@ -490,15 +496,29 @@ function checkPlainHttp(config: Config): void {
   }
 }
 
+/** @throws MEMSYNC_BAD_SETTING that names the setting, what is wrong with its value, and an example */
+export function parseSetting(name: SettingName, text: string, source: SettingSource): unknown {
+  const setting: Setting = SETTINGS[name]
+  try {
+    return setting.parse(text)
+  } catch (cause) {
+    const shown = setting.secret ? 'its value' : JSON.stringify(text)
+    const problem = cause instanceof Error ? cause.message : String(cause)
+    throw new MemsyncError(
+      'MEMSYNC_BAD_SETTING',
+      `${name} (from ${source}): ${shown} ${problem}; for example ${name}=${setting.example}`,
+    )
+  }
+}
+
 /**
  * The settings in force.
  * @param flags given on the command line, by setting name
  * @throws MEMSYNC_BAD_SETTING that names the setting, what is wrong with its value, and an example
  */
 export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedConfig {
-  const givenFile = flags.MEMSYNC_CONFIG ?? (env.MEMSYNC_CONFIG || undefined)
-  const configFile = folder(givenFile ?? defaultConfigFile())
-  const file = readSettingsFile(configFile, givenFile !== undefined)
+  const { path: configFile, isGiven } = settingsFile(flags, env)
+  const file = readSettingsFile(configFile, isGiven)
   const sources: LoadedConfig['sources'] = new Map()
 
   const find = (name: SettingName): { text: string | undefined; source: SettingSource } => {
@@ -514,17 +534,7 @@ export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedC
     const found = find(name)
     sources.set(name, found)
     if (found.text === undefined) return undefined
-    const setting: Setting = SETTINGS[name]
-    try {
-      return setting.parse(found.text) as ReturnType<(typeof SETTINGS)[N]['parse']>
-    } catch (cause) {
-      const shown = setting.secret ? 'its value' : JSON.stringify(found.text)
-      const problem = cause instanceof Error ? cause.message : String(cause)
-      throw new MemsyncError(
-        'MEMSYNC_BAD_SETTING',
-        `${name} (from ${found.source}): ${shown} ${problem}; for example ${name}=${setting.example}`,
-      )
-    }
+    return parseSetting(name, found.text, found.source) as ReturnType<(typeof SETTINGS)[N]['parse']>
   }
   // A setting with a default is never undefined; the table above is the only place that says which has one.
   const sure = <T>(value: T | undefined): T => value as T

@@ -15,9 +15,13 @@ const RELAYED_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
  * the process exits with `refusalCode` and one line that says which is needed.
  */
 export function ensureRuntime(refusalCode = 2): Promise<void> | undefined {
-  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
-  if (major > LEAST_NODE[0] || (major === LEAST_NODE[0] && minor >= LEAST_NODE[1])) return undefined
-  return rerun(refusalCode)
+  return isNodeNewEnough(process.versions.node) ? undefined : rerun(refusalCode)
+}
+
+/** @param version such as `24.15.0` */
+export function isNodeNewEnough(version: string): boolean {
+  const [major = 0, minor = 0] = version.split('.').map(Number)
+  return major > LEAST_NODE[0] || (major === LEAST_NODE[0] && minor >= LEAST_NODE[1])
 }
 
 async function rerun(refusalCode: number): Promise<never> {

@@ -1,7 +1,8 @@
 /** Every command with its arguments, options and examples. What it does is in the module its action loads. */
 import type { Command } from 'commander'
-import type { CommandContext } from './context.ts'
+import type { CommandContext, GlobalFlags } from './context.ts'
 import { describeDashboard } from './dashboardCommand.ts'
+import { describeDiagnosis } from './diagnosisCommands.ts'
 import { describeMetrics } from './metricsCommand.ts'
 import { describeService } from './serviceCommands.ts'
 import { describeSnapshots } from './snapshotCommands.ts'
@@ -14,7 +15,12 @@ export type Action = <A extends unknown[]>(
   load: () => Promise<Run<A>>,
 ) => (...given: unknown[]) => Promise<void>
 
-export function describeCommands(program: Command, action: Action): void {
+/** The same for one that is to work also where the settings do not: it gets the flags alone, and reads them itself. */
+export type BareAction = (
+  load: () => Promise<(flags: GlobalFlags) => Promise<number>>,
+) => (...given: unknown[]) => Promise<void>
+
+export function describeCommands(program: Command, action: Action, bareAction: BareAction): void {
   program.addHelpText(
     'after',
     examples(
@@ -28,7 +34,7 @@ export function describeCommands(program: Command, action: Action): void {
   describeWrites(program, action)
   describeReads(program, action)
   describeEmbedding(program, action)
-  describeStatus(program, action)
+  describeDiagnosis(program, action, bareAction)
   describeService(program, action)
   describeMetrics(program, action)
   describeDashboard(program, action)
@@ -210,17 +216,6 @@ function describeEmbedding(program: Command, action: Action): void {
     .option('--yes', 'do not ask')
     .addHelpText('after', examples(['memsync embed --stale', 'after a change of EMBEDDING_MODEL']))
     .action(action(async () => (await import('./embed.ts')).embed))
-}
-
-function describeStatus(program: Command, action: Action): void {
-  program
-    .command('status')
-    .summary('show what waits and what is wrong')
-    .description(
-      'Shows what waits, what failed, what is stored, and what is wrong. Exit code 0 whatever it shows.',
-    )
-    .addHelpText('after', examples(['memsync status --json', 'for a program']))
-    .action(action(async () => (await import('./status.ts')).status))
 }
 
 function describeRemote(program: Command, action: Action): void {

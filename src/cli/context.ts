@@ -16,14 +16,19 @@ export interface CommandContext extends ReturnType<typeof loadConfig> {
   json: boolean
 }
 
-/** @throws MEMSYNC_BAD_SETTING */
-export function createContext(flags: GlobalFlags): CommandContext {
-  const settings: Partial<Record<SettingName, string>> = {
+/** The settings that were given as flags. */
+export function settingsOfFlags(flags: GlobalFlags): Partial<Record<SettingName, string>> {
+  return {
     ...(flags.dataDir === undefined ? {} : { MEMSYNC_DATA_DIR: flags.dataDir }),
     ...(flags.redisUrl === undefined ? {} : { REDIS_URL: flags.redisUrl }),
     ...(flags.config === undefined ? {} : { MEMSYNC_CONFIG: flags.config }),
     ...(flags.listen === undefined ? {} : { MEMSYNC_SERVE_LISTEN: flags.listen }),
   }
+}
+
+/** @throws MEMSYNC_BAD_SETTING */
+export function createContext(flags: GlobalFlags): CommandContext {
+  const settings = settingsOfFlags(flags)
   const loaded = loadConfig(settings)
   // Modules that load the settings themselves (the default store, a queue) are to see the flags too.
   Object.assign(process.env, settings)

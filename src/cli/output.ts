@@ -44,6 +44,19 @@ export async function printJson(document: unknown): Promise<void> {
   await print(`${JSON.stringify(document)}\n`)
 }
 
+const LEFTOVER_MS = 200
+
+/**
+ * To be called when everything is printed: what still waits for something that hangs (a connection under way) does not
+ * keep the process from ending much longer.
+ */
+export async function endSoon(): Promise<void> {
+  await new Promise<void>((resolve) => {
+    process.stdout.write('', () => resolve())
+  })
+  setTimeout(() => process.exit(), LEFTOVER_MS).unref()
+}
+
 /** A word to the person beside the result. */
 export function notice(text: string): void {
   process.stderr.write(`memsync: ${text}\n`)

@@ -2,7 +2,7 @@
 import { Command, CommanderError } from 'commander'
 import { type MemsyncError, toMemsyncError } from '../errors.ts'
 import { DAEMON_VERSION } from '../release.ts'
-import { type Action, describeCommands, type Run } from './commands.ts'
+import { type Action, type BareAction, describeCommands, type Run } from './commands.ts'
 import { createContext, type GlobalFlags } from './context.ts'
 import { badUsage, errorDocument, errorText, exitCodeOf } from './failure.ts'
 import { endQuietlyOnClosedPipe, printJson } from './output.ts'
@@ -44,6 +44,12 @@ function describeProgram(end: (exitCode: number) => void): Command {
       const run = await load()
       end(await run(context, ...(given.slice(0, -1) as A)))
     }
+  const bareAction: BareAction =
+    (load) =>
+    async (...given) => {
+      const run = await load()
+      end(await run((given.at(-1) as Command).optsWithGlobals<GlobalFlags>()))
+    }
   const program = new Command('memsync')
     .description('Hands memories to memsyncd, reads them back, and looks after what became of them.')
     .option('--json', 'print one JSON document, or one a line where there are many')
@@ -54,6 +60,6 @@ function describeProgram(end: (exitCode: number) => void): Command {
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({ outputError: () => undefined })
     .exitOverride()
-  describeCommands(program, action)
+  describeCommands(program, action, bareAction)
   return program
 }

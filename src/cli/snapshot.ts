@@ -8,6 +8,7 @@ import { createSnapshot } from '../snapshot/create.ts'
 import { findSnapshot, listSnapshots, readHead, type Snapshot, snapshotFolder } from '../snapshot/folder.ts'
 import { Restore, type RestorePlan } from '../snapshot/restore.ts'
 import { unpackSnapshot } from '../snapshot/unpack.ts'
+import { formatBytes } from './bytes.ts'
 import { confirm } from './confirm.ts'
 import type { CommandContext } from './context.ts'
 import { formatDuration } from './duration.ts'
@@ -15,7 +16,6 @@ import { errorDocument } from './failure.ts'
 import { notice, paintStdout, print, printable, printJson } from './output.ts'
 import { ProgressBar } from './progressBar.ts'
 import { counted } from './remote.ts'
-import { formatBytes } from './statusText.ts'
 
 const MIB = 1024 * 1024
 /** Of a folder so old nobody verifies any more. */

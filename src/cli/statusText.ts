@@ -1,7 +1,10 @@
 /** The status for a person: one screen that says what is wrong, and the command to run next. Pure. */
 import type { LaneStatus, Status } from '../daemon/status.ts'
+import { formatBytes } from './bytes.ts'
 import { formatDuration } from './duration.ts'
+import { wrap, wrapParts } from './layout.ts'
 import { type Meaning, type Paint, printable } from './output.ts'
+import { formatRate, type LaneFlow, type LaneName } from './watchFigures.ts'
 
 /** Jobs that wait longer than this beside a daemon that runs are worth a word. */
 const LONG_WAIT_MS = 60_000
@@ -51,7 +54,7 @@ export function findTroubles(status: Status, nowMs: number): Trouble[] {
   if (daemon.running && redis.state === 'up' && gate === 'open' && (oldestWaitingMs ?? 0) > LONG_WAIT_MS) {
     add(
       `the oldest job has waited ${formatDuration(oldestWaitingMs ?? 0)}`,
-      'memsync status, to see whether it falls',
+      'memsync status --watch, to see whether it falls',
     )
   }
   if (status.embedding.reason !== null && lanes.embed.gate !== 'off') {
@@ -65,33 +68,78 @@ export function findTroubles(status: Status, nowMs: number): Trouble[] {
   return troubles
 }
 
+/** How much room there is, and what is known beside the status itself. */
+export interface View {
+  /** Of the terminal; without a limit unless given. */
+  columns?: number
+  /** How fast each lane goes, where it was looked at more than once. */
+  flows?: Record<LaneName, LaneFlow>
+}
+
 /** The screen; every state has its word, so that it reads the same without colour. */
-export function renderStatus(status: Status, nowMs: number, paint: Paint): string {
+export function renderStatus(status: Status, nowMs: number, paint: Paint, view: View = {}): string {
+  const troubles = renderTroubles(status, nowMs, paint, view)
   const lines = [
-    paint('heading', `memsyncd ${status.version}`),
+    headline(status, nowMs, paint),
     '',
-    line('daemon', daemonText(status, nowMs, paint)),
-    line('redis', redisText(status, nowMs, paint)),
-    line('store', storeText(status, paint)),
-    ...(status.lastSnapshot === null ? [] : [line('snapshot', ageText(status.lastSnapshot, nowMs))]),
-    ...(status.remote.state === 'none' ? [] : [line('remote', remoteText(status, nowMs, paint))]),
-    ...(status.lanes.embed.gate === 'off' ? [] : [line('embedding', embeddingText(status))]),
-    '',
-    ...laneTable(status, paint),
-    '',
-    ...(status.spool.records === 0 ? [] : [line('spool', spoolText(status, paint))]),
-    line('pending', numberText(pending(status))),
-    line('failed', paint(status.deadLetters ? 'bad' : 'good', numberText(status.deadLetters))),
-    line('total synced', totalsText(status)),
-    ...(status.remote.state === 'none' ? [] : [line('total pushed', pushedText(status))]),
+    ...renderState(status, nowMs, paint, view),
+    ...(troubles.length > 0 ? ['', ...troubles] : []),
   ]
-  const troubles = findTroubles(status, nowMs)
-  if (troubles.length > 0) lines.push('')
-  for (const { problem, next } of troubles) {
-    lines.push(`${paint('bad', '!')} ${printable(problem)}`, `  next: ${next}`)
-  }
   return `${lines.join('\n')}\n`
 }
+
+/** The release, and whether there is anything to look at. */
+export function headline(status: Status, nowMs: number, paint: Paint): string {
+  const count = findTroubles(status, nowMs).length
+  const verdict =
+    count === 0 ? paint('good', 'all is well') : paint('bad', count === 1 ? '1 problem' : `${count} problems`)
+  return `${paint('heading', `memsyncd ${status.version}`)}  ${verdict}`
+}
+
+/** What is wrong, each with what to do about it. */
+export function renderTroubles(status: Status, nowMs: number, paint: Paint, { columns }: View): string[] {
+  const width = (columns ?? Number.POSITIVE_INFINITY) - 2
+  return findTroubles(status, nowMs).flatMap(({ problem, next }) => [
+    ...wrap(printable(problem), width).map((text, at) => (at === 0 ? `${paint('bad', '!')} ` : '  ') + text),
+    ...wrap(`next: ${next}`, width).map((text) => `  ${text}`),
+  ])
+}
+
+/** Everything else, by line. */
+export function renderState(status: Status, nowMs: number, paint: Paint, view: View): string[] {
+  const hasRemote = status.remote.state !== 'none'
+  const parts: Row[] = [
+    ['daemon', daemonText(status, nowMs, paint)],
+    ['redis', redisText(status, nowMs, paint)],
+    ['store', storeText(status, paint)],
+    ...snapshotRow(status, nowMs),
+    ...(hasRemote ? remoteRows(status, nowMs, paint) : []),
+    ...rowIf(status.lanes.embed.gate !== 'off', 'embedding', () => embeddingText(status)),
+  ]
+  const figures: Row[] = [
+    ...rowIf(status.spool.records !== 0, 'spool', () => spoolText(status, paint)),
+    ['pending', numberText(pending(status))],
+    ['failed', paint(status.deadLetters ? 'bad' : 'good', numberText(status.deadLetters))],
+    ['total synced', totalsText(status)],
+    ...rowIf(hasRemote, 'total pushed', () => pushedText(status)),
+  ]
+  const width = (view.columns ?? Number.POSITIVE_INFINITY) - LABEL_WIDTH
+  const lay = (rows: Row[]) =>
+    rows.flatMap(([label, text]) =>
+      wrapParts(text, width).map((part, at) => line(at === 0 ? label : '', part)),
+    )
+  return [...lay(parts), '', ...laneTable(status, paint, view), '', ...lay(figures)]
+}
+
+function snapshotRow({ lastSnapshot }: Status, nowMs: number): Row[] {
+  return lastSnapshot === null ? [] : [['snapshot', ageText(lastSnapshot, nowMs)]]
+}
+
+function rowIf(condition: boolean, label: string, text: () => string): Row[] {
+  return condition ? [[label, text()]] : []
+}
+
+type Row = readonly [label: string, text: string]
 
 function line(label: string, text: string): string {
   return `${label.padEnd(LABEL_WIDTH)}${text}`
@@ -129,7 +177,7 @@ const REMOTE_STATES = {
   ...{ unknown: 'unknown', none: 'none' },
 } as const satisfies Record<Status['remote']['state'], string>
 
-function remoteText({ remote }: Status, nowMs: number, paint: Paint): string {
+function remoteRows({ remote }: Status, nowMs: number, paint: Paint): Row[] {
   const meaning: Meaning = remote.state === 'up' ? 'good' : remote.state === 'unknown' ? 'warning' : 'bad'
   const since = remote.since === null ? '' : ` for ${formatDuration(nowMs - Date.parse(remote.since))}`
   const latency = remote.latencyMs === null ? '' : `, answers in ${Math.round(remote.latencyMs)} ms`
@@ -137,8 +185,8 @@ function remoteText({ remote }: Status, nowMs: number, paint: Paint): string {
   const reason = remote.reason?.replace(/ \(request [\w.-]+\)/, '') ?? null
   const state = `${paint(meaning, REMOTE_STATES[remote.state])}${since}${latency}`
   const endpoint = remote.endpoint === null ? '' : `  ${paint('quiet', printable(remote.endpoint))}`
-  const why = reason === null ? '' : `\n${line('', printable(reason))}`
-  return `${state}${endpoint}${why}`
+  const why: Row[] = reason === null ? [] : [['', printable(reason)]]
+  return [['remote', `${state}${endpoint}`], ...why]
 }
 
 /** Pointers stand for memories: one for each that is not yet on the remote. */
@@ -164,21 +212,56 @@ function embeddingText({ totals, embedding }: Status): string {
   return `${count(totals.embedded)} embedded with ${printable(model)}, ${spent}`
 }
 
-const COLUMNS = ['waiting', 'delayed', 'active', 'oldest', 'gate'] as const
+const COLUMN_WIDTH = 9
+const NARROW_LABEL_WIDTH = 6
 
-function laneTable(status: Status, paint: Paint): string[] {
-  const head = `${'lane'.padEnd(LABEL_WIDTH)}${COLUMNS.map((name) => name.padStart(9)).join('')}`
+/** In the order in which they stand; those of a higher rank go first where there is no room. */
+const COLUMNS = [
+  { name: 'waiting', rank: 1 },
+  { name: 'delayed', rank: 7 },
+  { name: 'active', rank: 6 },
+  { name: 'oldest', rank: 5 },
+  { name: 'gate', rank: 2 },
+  { name: 'rate', rank: 3 },
+  { name: 'left', rank: 4 },
+] as const
+
+type Column = (typeof COLUMNS)[number]['name']
+
+function laneTable(
+  status: Status,
+  paint: Paint,
+  { columns: room = Number.POSITIVE_INFINITY, flows }: View,
+): string[] {
+  const known = COLUMNS.filter(({ name }) => flows !== undefined || (name !== 'rate' && name !== 'left'))
+  const isNarrow = room < LABEL_WIDTH + known.length * COLUMN_WIDTH
+  const labelWidth = isNarrow ? NARROW_LABEL_WIDTH : LABEL_WIDTH
+  const most = Math.max(1, Math.floor((room - labelWidth) / COLUMN_WIDTH))
+  const shown = known.filter(({ rank }) => known.filter((other) => other.rank < rank).length < most)
+  const head = `${'lane'.padEnd(labelWidth)}${shown.map(({ name }) => name.padStart(COLUMN_WIDTH)).join('')}`
   // A lane that this release or this configuration does not have says nothing.
-  const lanes = Object.entries(status.lanes).filter(([, lane]) => lane.gate !== 'off')
-  return [paint('quiet', head), ...lanes.map(([name, lane]) => laneRow(name, lane, paint))]
+  const lanes = (Object.keys(status.lanes) as LaneName[]).filter((name) => status.lanes[name].gate !== 'off')
+  const rows = lanes.map((name) => {
+    const cells = laneCells(status.lanes[name], flows?.[name], paint)
+    return name.padEnd(labelWidth) + shown.map((column) => cells[column.name]).join('')
+  })
+  return [paint('quiet', head), ...rows]
 }
 
-function laneRow(name: string, lane: LaneStatus, paint: Paint): string {
-  const oldest = lane.oldestWaitingMs === null ? '-' : formatDuration(lane.oldestWaitingMs)
-  const cells = [numberText(lane.waiting), numberText(lane.delayed), numberText(lane.active), oldest]
+function laneCells(lane: LaneStatus, flow: LaneFlow | undefined, paint: Paint): Record<Column, string> {
   const meaning: Meaning = lane.gate === 'open' ? 'good' : lane.gate === 'shut' ? 'bad' : 'warning'
-  const gate = paint(meaning, lane.gate.padStart(9))
-  return `${name.padEnd(LABEL_WIDTH)}${cells.map((cell) => cell.padStart(9)).join('')}${gate}`
+  const cell = (text: string) => text.padStart(COLUMN_WIDTH)
+  const span = (durationMs: number | null | undefined) =>
+    cell(durationMs == null ? '-' : formatDuration(durationMs))
+  return {
+    waiting: cell(numberText(lane.waiting)),
+    delayed: cell(numberText(lane.delayed)),
+    active: cell(numberText(lane.active)),
+    oldest: span(lane.oldestWaitingMs),
+    gate: paint(meaning, cell(lane.gate)),
+    rate: cell(flow?.perSecond == null ? '-' : formatRate(flow.perSecond)),
+    left: (flow?.shrinksPerSecond ?? 0) < 0 ? cell('grows') : span(flow?.drainMs),
+  }
 }
 
 function pending({ lanes, spool }: Status): number | null {
@@ -203,15 +286,4 @@ function numberText(value: number | null): string {
 
 function count(value: number): string {
   return value.toLocaleString('en-US')
-}
-
-export function formatBytes(bytes: number): string {
-  const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB']
-  let value = bytes
-  let unit = 0
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024
-    unit++
-  }
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`
 }

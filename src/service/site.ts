@@ -231,11 +231,12 @@ function noteSettings({ sources }: Given, configFile: string, notices: string[])
 }
 
 /** What a daemon that may write nowhere else has to write. */
-function writableFolders({ dataDir, logFile, legacyDir, http }: Config): string[] {
+function writableFolders({ dataDir, logFile, legacyDir, snapshotDir, http }: Config): string[] {
   const folders = [
     dataDir,
     ...(logFile === undefined ? [] : [dirname(logFile)]),
     ...(legacyDir === undefined ? [] : [legacyDir]),
+    ...(snapshotDir === undefined ? [] : [snapshotDir]),
     ...(http?.kind === 'socket' ? [dirname(http.path)] : []),
   ]
   return [...new Set(folders)]

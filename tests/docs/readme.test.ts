@@ -149,7 +149,11 @@ describe('what it shows', () => {
 
   it('every command line it shows is one that the program takes', () => {
     const program = new Command('memsync')
-    describeCommands(program, () => async () => undefined)
+    describeCommands(
+      program,
+      () => async () => undefined,
+      () => async () => undefined,
+    )
     const global = ['--help', '--json', '--data-dir', '--redis-url', '--config', '--version']
     const shown = [
       ...codeBlocks(readme, 'sh')

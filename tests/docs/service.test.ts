@@ -14,7 +14,8 @@ const page = readDocument('docs/service.md')
 describe('the page on the service', () => {
   it('shows commands and options that there are', () => {
     const program = new Command('memsync')
-    describeCommands(program, () => async () => undefined)
+    const action = () => async () => undefined
+    describeCommands(program, action, action)
     const shown = [
       ...codeBlocks(page, 'sh')
         .join('')

@@ -66,6 +66,7 @@ describe('help', () => {
       'list',
       'history',
       'status',
+      'doctor',
       'config',
     ]
     const commands = [[], ...names.map((name) => [name]), ['schema'], ['version'], ['dlq']]

@@ -217,10 +217,11 @@ class Fake implements FakeOpenai {
       return
     }
     if (this.#options.withoutModels) throw new Refused(404, 'not found')
-    const name = decodeURIComponent(url.slice('/v1/models/'.length))
+    const name = decodeURIComponent(url.slice('/v1/models/'.length)) || this.#model
     if (name !== this.#model) throw new Refused(404, `The model '${name}' does not exist`, 'model_not_found')
     response.writeHead(200, { 'content-type': 'application/json' })
-    response.end(JSON.stringify({ id: name, object: 'model', created: 1_700_000_000, owned_by: 'system' }))
+    const model = { id: name, object: 'model', created: 1_700_000_000, owned_by: 'system' }
+    response.end(JSON.stringify(url === '/v1/models' ? { object: 'list', data: [model] } : model))
   }
 
   #serveEmbeddings(body: EmbeddingsBody, response: ServerResponse): void {

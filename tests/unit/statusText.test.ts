@@ -53,7 +53,7 @@ const problems = (change: Partial<Status>) =>
 
 describe('the status screen', () => {
   it('says everything about a healthy daemon, without colour', () => {
-    expect(render({})).toBe(`memsyncd 1.2.3
+    expect(render({})).toBe(`memsyncd 1.2.3  all is well
 
 daemon        running, working, pid 4242, up 30 min, last job 3 s ago
 redis         up for 30 min  unix:/data/redis.sock
@@ -97,7 +97,7 @@ total synced  13,697, of 15,000 accepted by this Redis, 12 superseded
     const push = { waiting: 1200, delayed: 16, active: 4, oldestWaitingMs: 185_000, gate: 'open' as const }
     const lanes = { ...healthy.lanes, push }
     const totals = { ...healthy.totals, pushed: 12_000 }
-    expect(render({ remote, lanes, totals })).toBe(`memsyncd 1.2.3
+    expect(render({ remote, lanes, totals })).toBe(`memsyncd 1.2.3  all is well
 
 daemon        running, working, pid 4242, up 30 min, last job 3 s ago
 redis         up for 30 min  unix:/data/redis.sock

@@ -266,3 +266,19 @@ export function openForReading(path: string): DatabaseSync | undefined {
   }
   return db
 }
+
+/**
+ * The database for a look that changes nothing, whatever its age; undefined where there is none.
+ * @throws MEMSYNC_STORE_CORRUPT, MEMSYNC_STORE_NEWER, or what SQLite and the file system throw
+ */
+export function openForInspection(path: string): DatabaseSync | undefined {
+  if (!isThere(path)) return undefined
+  const db = new DatabaseSync(path, { readOnly: true, timeout: BUSY_TIMEOUT_MS })
+  try {
+    checkHeader(db, path)
+  } catch (thrown) {
+    db.close()
+    throw thrown
+  }
+  return db
+}

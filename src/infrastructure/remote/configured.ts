@@ -3,7 +3,7 @@ import type { Config } from '../../config.ts'
 import { openRemote } from './index.ts'
 import type { Remote } from './port.ts'
 
-const PLATFORM_URL = 'https://api.mem0.ai'
+export const PLATFORM_URL = 'https://api.mem0.ai'
 const MAX_PROBE_MS = 5_000
 
 /**

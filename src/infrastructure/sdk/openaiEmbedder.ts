@@ -118,12 +118,8 @@ class OpenaiEmbedder implements Embedder {
       return answer
     } catch (error) {
       if (signal.aborted) throw new MemsyncError('MEMSYNC_INTERRUPTED', 'the embedding was interrupted')
-      if (isRefusal(error)) {
-        this.#noteLimits(error.headers)
-        throw refusalError(error, this.#server, Date.now())
-      }
-      const reason = deadline.aborted ? `did not answer within ${timeoutMs} ms` : connectionProblem(error)
-      throw new MemsyncError('MEMSYNC_EMBEDDER_UNAVAILABLE', `${this.#server} ${reason}`)
+      if (isRefusal(error)) this.#noteLimits(error.headers)
+      throw toEmbedderError(error, this.#server, deadline.aborted ? timeoutMs : undefined)
     }
   }
 
@@ -193,6 +189,17 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 /** The SDK's errors of refused requests carry the answer's status and headers; no other error does. */
 function isRefusal(error: unknown): error is Refusal {
   return isRecord(error) && typeof error.status === 'number' && error.headers instanceof Headers
+}
+
+/**
+ * What a call of the SDK ended in, as an error of ours.
+ * @param server its host, for the message
+ * @param passedMs the deadline, in milliseconds, where that was what ended it
+ */
+export function toEmbedderError(error: unknown, server: string, passedMs: number | undefined): MemsyncError {
+  if (isRefusal(error)) return refusalError(error, server, Date.now())
+  const reason = passedMs === undefined ? connectionProblem(error) : `did not answer within ${passedMs} ms`
+  return new MemsyncError('MEMSYNC_EMBEDDER_UNAVAILABLE', `${server} ${reason}`)
 }
 
 /** What a network error says of itself: its code alone, as its message may hold a URL with a password. */
