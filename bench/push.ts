@@ -16,6 +16,7 @@ import { openStore } from '../src/infrastructure/memory/index.ts'
 import { memoryTarget, VERSION_HEADER } from '../src/infrastructure/remote/httpWire.ts'
 import { openRemote } from '../src/infrastructure/remote/index.ts'
 import { silentLogger } from '../src/logger.ts'
+import { Measurements } from '../src/metrics/measurements.ts'
 import { connectRedis, waitUntilReady } from '../src/queue/connection.ts'
 import { type Bench, memories } from './rates.ts'
 
@@ -65,7 +66,12 @@ export async function pushRate(bench: Bench, server: SlowServer, count: number):
   }
   const push = new PushService({
     ...{ config, redis, store, remote, logger: silentLogger, notifier: new Notifier(config, silentLogger) },
-    ...{ onDeadLetter: () => undefined, onStalled: () => undefined, onWorkerError: fail },
+    ...{
+      measurements: new Measurements(),
+      onDeadLetter: () => undefined,
+      onStalled: () => undefined,
+      onWorkerError: fail,
+    },
   })
   const { lane } = push.worker
   // As in an outage: all of them wait, and nothing is fetched.

@@ -1,4 +1,4 @@
-/** `npm run docs`: the README's tables anew, from the code that they describe. */
+/** `npm run docs`: the tables of the documents anew, from the code that they describe. */
 import { join } from 'node:path'
 import { become } from './process.mjs'
 import { NODE, ROOT, setUp } from './setup.mjs'

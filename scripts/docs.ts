@@ -1,6 +1,6 @@
 /**
- * `npm run docs`: writes the README's tables anew from the code that they describe. A table stands between
- * `<!-- table: NAME -->` and `<!-- end -->`; everything else of the README is written by hand.
+ * `npm run docs`: writes the tables of the README and of docs/metrics.md anew from the code that they describe. A table
+ * stands between `<!-- table: NAME -->` and `<!-- end -->`; everything else is written by hand.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -10,8 +10,9 @@ import { exitCodeOf } from '../src/cli/failure.ts'
 import { SETTINGS } from '../src/config.ts'
 import { ERROR_CODES, type ErrorCode } from '../src/errors.ts'
 import { publishedSchema } from '../src/jobs/index.ts'
+import { METRICS } from '../src/metrics/catalogue.ts'
 
-const README = join(import.meta.dirname, '..', 'README.md')
+const ROOT = join(import.meta.dirname, '..')
 
 /** Defaults that depend on the machine. */
 const PLACES: Record<string, string> = {
@@ -80,14 +81,25 @@ function wire(): string {
   return table(['Field', 'Type', 'Default', 'Meaning'], rows)
 }
 
-const TABLES: Record<string, () => string> = { settings, errors, commands, wire }
+function metrics(): string {
+  const rows = Object.entries(METRICS).map(([name, { type, help, ...rest }]) => {
+    const labels = 'labels' in rest ? Object.entries<string>(rest.labels) : []
+    return [`\`${name}\``, type, labels.map(([label, values]) => `\`${label}\`: ${values}`).join('; '), help]
+  })
+  return table(['Metric', 'Type', 'Labels', 'Meaning'], rows)
+}
 
-const readme = readFileSync(README, 'utf8')
-writeFileSync(
-  README,
-  readme.replace(/(<!-- table: (\w+) -->\n)[\s\S]*?(<!-- end -->)/g, (_, start, name, end) => {
-    const render = TABLES[name]
-    if (!render) throw new Error(`README.md asks for a table ${name}; there are ${Object.keys(TABLES)}`)
-    return `${start}${render()}\n${end}`
-  }),
-)
+const TABLES: Record<string, () => string> = { settings, errors, commands, wire, metrics }
+
+for (const name of ['README.md', 'docs/metrics.md']) {
+  const path = join(ROOT, name)
+  const text = readFileSync(path, 'utf8')
+  writeFileSync(
+    path,
+    text.replace(/(<!-- table: (\w+) -->\n)[\s\S]*?(<!-- end -->)/g, (_, start, table, end) => {
+      const render = TABLES[table]
+      if (!render) throw new Error(`${name} asks for a table ${table}; there are ${Object.keys(TABLES)}`)
+      return `${start}${render()}\n${end}`
+    }),
+  )
+}

@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { chmod, link, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { chmod, cp, link, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { delimiter, dirname, join, relative, resolve, sep } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -16,6 +16,7 @@ export const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 const MODULES = join(ROOT, 'node_modules')
 const DIST = join(ROOT, 'dist')
 const STAMP = join(DIST, '.build')
+const PAGE = join('dashboard', 'page')
 /** The Node of the lockfile, which everything but the set-up runs on. */
 export const NODE = join(MODULES, 'node', 'bin', 'node')
 
@@ -110,6 +111,8 @@ async function build() {
     { cwd: ROOT },
   )
   if (code !== 0) fail(`the build failed:\n${output.trim()}`)
+  // What browsers are served is as it stands in the sources.
+  await cp(join(ROOT, 'src', PAGE), join(next, PAGE), { recursive: true })
   await writeFile(join(next, '.build'), stamp)
   if (existsSync(DIST)) await rename(DIST, previous)
   await rename(next, DIST)

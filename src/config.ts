@@ -11,13 +11,18 @@ import { MemsyncError } from './errors.ts'
 import type { RedactMode } from './jobs/redact.ts'
 import {
   eventNames,
+  fileOrNone,
   folder,
+  headers,
   integer,
   isLoopback,
   type ListenAddress,
   listenAddress,
   loopbackAddress,
+  loopbackPort,
   oneOf,
+  ratio,
+  type TcpAddress,
   template,
   text,
   token,
@@ -153,7 +158,7 @@ export const SETTINGS = {
     example: 'true',
     description:
       'Whether keys may go over plain http to another machine (the memory server, the embedding server, the ' +
-      'receiver of notices), where anyone between can read them.',
+      'receivers of notices and traces), where anyone between can read them.',
   },
   MEMSYNC_REMOTE_PROBE_PATH: {
     parse: text,
@@ -251,6 +256,11 @@ export const SETTINGS = {
     example: '127.0.0.1:8377',
     description: 'Where the HTTP interface listens: unix:PATH or 127.0.0.1:PORT. Unset: nowhere.',
   },
+  MEMSYNC_DASHBOARD: {
+    parse: loopbackPort,
+    example: '127.0.0.1:8378',
+    description: 'Where the daemon serves the dashboard: 127.0.0.1:PORT. Unset: `memsync dashboard` does.',
+  },
   MEMSYNC_HOOK_EVENTS: {
     parse: eventNames,
     default: 'UserPromptSubmit,Stop,PostCompact,SessionEnd',
@@ -282,6 +292,41 @@ export const SETTINGS = {
     default: 'info',
     example: 'debug',
     description: 'The least level that is logged.',
+  },
+  MEMSYNC_LOG_FILE: {
+    parse: fileOrNone,
+    example: '/var/log/memsyncd/memsync.log',
+    description: "The daemon's log as JSON lines. Unset: memsync.log in the data folder; `none`: no file.",
+  },
+  MEMSYNC_LOG_MAX_BYTES: {
+    parse: integer(4096, 1024 ** 3),
+    default: String(10 * 1024 * 1024),
+    example: '10485760',
+    description: 'How long the log grows before it is set aside, in bytes.',
+  },
+  MEMSYNC_LOG_FILES: {
+    parse: integer(1, 100),
+    default: '5',
+    example: '5',
+    description: 'How many files of the log are kept, the current one included.',
+  },
+  MEMSYNC_OTLP_ENDPOINT: {
+    parse: url('http', 'https'),
+    example: 'http://127.0.0.1:4318',
+    description:
+      'Where traces are sent, over OTLP/HTTP as JSON; `/v1/traces` is added. Unset: there are none.',
+  },
+  MEMSYNC_OTLP_HEADERS: {
+    parse: headers,
+    example: 'authorization=Bearer ...',
+    description: 'Headers that go with them, as NAME=VALUE with commas between.',
+    secret: true,
+  },
+  MEMSYNC_TRACE_RATIO: {
+    parse: ratio,
+    default: '1',
+    example: '0.01',
+    description: 'The share of memories whose way is traced, from 0 to 1.',
   },
   WORKER_JOB: {
     parse: text,
@@ -335,11 +380,19 @@ export interface Config {
   serveListen: ListenAddress
   serveToken: string | undefined
   http: ListenAddress | undefined
+  dashboard: TcpAddress | undefined
   hookEvents: string[]
   hookKey: string
   hookNamespace: string
   hookTimeoutMs: number
   logLevel: string
+  /** Undefined where there is to be none. */
+  logFile: string | undefined
+  logMaxBytes: number
+  logFiles: number
+  otlpEndpoint: string | undefined
+  otlpHeaders: Record<string, string> | undefined
+  traceRatio: number
   workerJob: string | undefined
   workerPayload: string | undefined
 }
@@ -392,6 +445,7 @@ function checkPlainHttp(config: Config): void {
   const ways = [
     ['MEMSYNC_REMOTE_URL', remoteKind === 'none' ? undefined : remoteUrl, 'MEMSYNC_REMOTE_KEY', remoteKey],
     ['OPENAI_BASE_URL', openaiBaseUrl, 'OPENAI_API_KEY', openaiApiKey],
+    ['MEMSYNC_OTLP_ENDPOINT', config.otlpEndpoint, 'MEMSYNC_OTLP_HEADERS', config.otlpHeaders],
     // What stands in its path is what keeps strangers from using it.
     ['MEMSYNC_NOTIFY_URL', notifyUrl, 'the address itself', notifyUrl],
   ] as const
@@ -446,9 +500,10 @@ export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedC
   // A setting with a default is never undefined; the table above is the only place that says which has one.
   const sure = <T>(value: T | undefined): T => value as T
 
+  const dataDir = read('MEMSYNC_DATA_DIR') ?? defaultDataDir()
   const config: Config = {
     redisUrl: read('REDIS_URL'),
-    dataDir: read('MEMSYNC_DATA_DIR') ?? defaultDataDir(),
+    dataDir,
     configFile: read('MEMSYNC_CONFIG') ?? configFile,
     queuePrefix: sure(read('MEMSYNC_QUEUE_PREFIX')),
     concurrency: sure(read('MEMSYNC_CONCURRENCY')),
@@ -480,11 +535,18 @@ export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedC
     serveListen: sure(read('MEMSYNC_SERVE_LISTEN')),
     serveToken: read('MEMSYNC_SERVE_TOKEN'),
     http: read('MEMSYNC_HTTP'),
+    dashboard: read('MEMSYNC_DASHBOARD'),
     hookEvents: sure(read('MEMSYNC_HOOK_EVENTS')),
     hookKey: sure(read('MEMSYNC_HOOK_KEY')),
     hookNamespace: sure(read('MEMSYNC_HOOK_NAMESPACE')),
     hookTimeoutMs: sure(read('MEMSYNC_HOOK_TIMEOUT_MS')),
     logLevel: sure(read('MEMSYNC_LOG_LEVEL')),
+    logFile: (read('MEMSYNC_LOG_FILE') ?? { path: join(dataDir, 'memsync.log') }).path,
+    logMaxBytes: sure(read('MEMSYNC_LOG_MAX_BYTES')),
+    logFiles: sure(read('MEMSYNC_LOG_FILES')),
+    otlpEndpoint: read('MEMSYNC_OTLP_ENDPOINT'),
+    otlpHeaders: read('MEMSYNC_OTLP_HEADERS'),
+    traceRatio: sure(read('MEMSYNC_TRACE_RATIO')),
     workerJob: read('WORKER_JOB'),
     workerPayload: read('WORKER_PAYLOAD'),
   }

@@ -198,6 +198,11 @@ export const ERROR_CODES = {
     meaning: 'Jobs wait, the gate is open, and nothing finishes even after the workers were rebuilt.',
     hint: 'The process exits with code 70 so that its supervisor starts it afresh.',
   },
+  MEMSYNC_SERVICE_FAILED: {
+    class: 'permanent',
+    meaning: 'The service manager (launchd or systemd) is not there, or did not do what it was asked.',
+    hint: 'Read what it said; `memsync service logs` shows what the service itself said.',
+  },
   MEMSYNC_NOT_FOUND: {
     class: 'permanent',
     meaning: 'There is no such memory, version or dead letter.',

@@ -8,8 +8,17 @@ import { type Logger as PinoLogger, pino, stdTimeFunctions } from 'pino'
 
 export type Logger = Pick<PinoLogger, 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal'>
 
-/** The process's logger. @param pretty text for a person instead of JSON lines */
-export async function createLogger(level: string, pretty: boolean): Promise<PinoLogger> {
+/** Something that takes whole lines, and never throws. */
+interface LineSink {
+  write(line: string): unknown
+}
+
+/**
+ * The process's logger.
+ * @param pretty text for a person instead of JSON lines
+ * @param file gets the JSON lines as well
+ */
+export async function createLogger(level: string, pretty: boolean, file?: LineSink): Promise<PinoLogger> {
   const options = {
     level,
     base: { pid: process.pid },
@@ -17,12 +26,19 @@ export async function createLogger(level: string, pretty: boolean): Promise<Pino
     formatters: { level: (label: string) => ({ level: label }) },
   }
   const stdout = new StandardOutput()
-  if (!pretty) return pino(options, stdout)
+  const shown = pretty ? await prettyStream(stdout) : stdout
+  if (!file) return pino(options, shown)
+  return pino(options, {
+    write: (line: string) => {
+      file.write(line)
+      shown.write(line)
+    },
+  })
+}
+
+async function prettyStream(destination: Writable): Promise<LineSink> {
   const { default: pinoPretty } = await import('pino-pretty')
-  return pino(
-    options,
-    pinoPretty({ colorize: true, ignore: 'pid', translateTime: 'SYS:HH:MM:ss', destination: stdout }),
-  )
+  return pinoPretty({ colorize: true, ignore: 'pid', translateTime: 'SYS:HH:MM:ss', destination })
 }
 
 const STDOUT = 1

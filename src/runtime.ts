@@ -5,7 +5,7 @@
  */
 
 /** Where `node:sqlite` carries no warning and type stripping is stable. */
-const LEAST_NODE = [24, 15] as const
+export const LEAST_NODE = [24, 15] as const
 
 const RELAYED_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 

@@ -31,12 +31,38 @@ export function url(...protocols: string[]) {
   }
 }
 
+/** A share, from 0 to 1. */
+export function ratio(text: string): number {
+  const value = Number(text)
+  if (!/^\d*\.?\d+$/.test(text) || value > 1) throw new Error('is not a number from 0 to 1')
+  return value
+}
+
+/** HTTP headers as `name=value`, with commas between. */
+export function headers(text: string): Record<string, string> {
+  const pairs = text
+    .split(',')
+    .map((pair) => /^\s*([\w!#$%&'*+.^`|~-]+)\s*=\s*([\x21-\x7e ]+?)\s*$/.exec(pair))
+  return Object.fromEntries(
+    pairs.map((match) => {
+      if (!match) throw new Error('is not NAME=VALUE, or several with commas between them')
+      return [match[1], match[2]]
+    }),
+  )
+}
+
 export function yesOrNo(text: string): boolean {
   if (text !== 'true' && text !== 'false') throw new Error('is not true or false')
   return text === 'true'
 }
 
-export type ListenAddress = { kind: 'tcp'; host: string; port: number } | { kind: 'socket'; path: string }
+export interface TcpAddress {
+  kind: 'tcp'
+  host: string
+  port: number
+}
+
+export type ListenAddress = TcpAddress | { kind: 'socket'; path: string }
 
 export function listenAddress(text: string): ListenAddress {
   if (text.startsWith('unix:')) {
@@ -67,6 +93,13 @@ export function loopbackAddress(text: string): ListenAddress {
   return address
 }
 
+/** The same for what a browser asks, which knows no sockets. */
+export function loopbackPort(text: string): TcpAddress {
+  const address = text.startsWith('unix:') ? undefined : loopbackAddress(text)
+  if (address?.kind !== 'tcp') throw new Error('is no port of this machine: 127.0.0.1:PORT is')
+  return address
+}
+
 /** Text with placeholders for what is known of an agent's event. */
 export function template(text: string): string {
   const unknown = /\{(?!(?:session|event|time|id|project)\})[^}]*\}?/.exec(text)?.[0]
@@ -88,6 +121,11 @@ export function eventNames(text: string): string[] {
 export function folder(text: string): string {
   if (text.includes('\0')) throw new Error('is not a path')
   return resolve(text.replace(/^~(?=\/|$)/, homedir()))
+}
+
+/** A file, or the word `none` for no file. */
+export function fileOrNone(text: string): { path: string | undefined } {
+  return { path: text === 'none' ? undefined : folder(text) }
 }
 
 export function word(text: string): string {

@@ -1,6 +1,9 @@
 /** Every command with its arguments, options and examples. What it does is in the module its action loads. */
 import type { Command } from 'commander'
 import type { CommandContext } from './context.ts'
+import { describeDashboard } from './dashboardCommand.ts'
+import { describeMetrics } from './metricsCommand.ts'
+import { describeService } from './serviceCommands.ts'
 
 /** What a command does with its arguments and options; resolves with the exit code. */
 export type Run<A extends unknown[]> = (context: CommandContext, ...args: A) => Promise<number>
@@ -25,6 +28,9 @@ export function describeCommands(program: Command, action: Action): void {
   describeReads(program, action)
   describeEmbedding(program, action)
   describeStatus(program, action)
+  describeService(program, action)
+  describeMetrics(program, action)
+  describeDashboard(program, action)
   describeRemote(program, action)
   describeDeadLetters(
     program
@@ -43,7 +49,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or bad input.
 
 const NAMESPACE = ['--namespace <name>', 'whose memory it is (default: "default")'] as const
 
-function examples(...lines: [command: string, meaning: string][]): string {
+export function examples(...lines: [command: string, meaning: string][]): string {
   const width = Math.max(...lines.map(([command]) => command.length))
   return `\nExamples:\n${lines.map(([command, meaning]) => `  ${command.padEnd(width)}  ${meaning}\n`).join('')}`
 }

@@ -9,8 +9,9 @@ import { badUsage } from './failure.ts'
 import { daemonRuns } from './handOver.ts'
 import { notice, paintStdout, print, printable, printableLines, printJson } from './output.ts'
 import { parseRate, RedriveRun, tellRedriven } from './redrive.ts'
+import { checkSameRedis } from './sameRedis.ts'
 
-const CLASSES: readonly ErrorClass[] = ['permanent', 'transient', 'outage', 'credentials']
+export const CLASSES: readonly ErrorClass[] = ['permanent', 'transient', 'outage', 'credentials']
 
 interface FilterFlags {
   class?: string
@@ -32,6 +33,7 @@ interface RedriveFlags extends SelectFlags {
 async function atDesk<T>(context: CommandContext, work: (desk: DeadLetterDesk) => Promise<T>): Promise<T> {
   // Loaded only for a call that is in order.
   const { DeadLetterDesk } = await import('../queue/deadLetterDesk.ts')
+  await checkSameRedis(context)
   const desk = await DeadLetterDesk.open(context.config)
   try {
     if (!(await daemonRuns(context))) await desk.sweep()
@@ -110,7 +112,8 @@ export async function drop(
   })
 }
 
-async function dropOne(desk: DeadLetterDesk, id: string): Promise<boolean> {
+/** False where there is none any more. */
+export async function dropOne(desk: DeadLetterDesk, id: string): Promise<boolean> {
   try {
     await desk.deadLetters.drop(id)
     return true

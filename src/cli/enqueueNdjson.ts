@@ -16,6 +16,7 @@ import { LineCutter, type NdjsonLine } from './ndjsonLines.ts'
 import { notice, print, printable, printJson } from './output.ts'
 import { ProgressBar } from './progressBar.ts'
 import { type Receipt, ReceiptFile } from './receipts.ts'
+import { checkSameRedis } from './sameRedis.ts'
 import { MAX_ESCAPED_LENGTH } from './stdin.ts'
 import { decodeUtf8, parseJsonExactly } from './textInput.ts'
 
@@ -47,6 +48,7 @@ export async function enqueueNdjson(
   const input = await openInput(source)
   const receipts = receiptsPath === undefined ? undefined : new ReceiptFile(receiptsPath)
   const { TypedWorkerQueue } = await import('../queue/index.ts')
+  await checkSameRedis(context)
   const queue = new TypedWorkerQueue({ config: context.config })
   const send: SendBatch = async (memories, lines) => {
     const jobIds: string[] = []

@@ -106,14 +106,18 @@ async function noticeSpooled(context: CommandContext): Promise<void> {
 
 /**
  * Hands the job over and waits until it is done: by the daemon, or by this process where none runs.
- * @throws what the handler failed with
+ * @throws what the handler failed with; MEMSYNC_BAD_SETTING where the daemon uses another Redis
  */
 export async function handOverAndWait<N extends JobName>(
   context: CommandContext,
   job: N,
   data: JobTypes[N]['input'],
 ): Promise<JobTypes[N]['result']> {
-  const { TypedWorkerQueue, BUILT_IN_HANDLERS } = await import('../queue/index.ts')
+  const [{ TypedWorkerQueue, BUILT_IN_HANDLERS }, { checkSameRedis }] = await Promise.all([
+    import('../queue/index.ts'),
+    import('./sameRedis.ts'),
+  ])
+  await checkSameRedis(context)
   const queue = new TypedWorkerQueue({ config: context.config })
   if (!(await daemonRuns(context))) {
     queue.register('MEMORY_SYNC', BUILT_IN_HANDLERS.MEMORY_SYNC)

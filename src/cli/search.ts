@@ -18,9 +18,12 @@ export async function search(context: CommandContext, text: string, flags: Searc
   if (problem) throw badUsage(`--namespace ${problem}`)
   const k = parseCount(flags.k)
   const store = await openStore(context.config, { readOnly: true })
-  const memories = new MemorySearch(context.config, store)
+  const memories = new MemorySearch(context.config)
   try {
-    const result = await memories.search(text, { k, ...(namespace === undefined ? {} : { namespace }) })
+    const result = await memories.search(store, text, {
+      k,
+      ...(namespace === undefined ? {} : { namespace }),
+    })
     if (context.json) {
       await printJson(result)
       return 0

@@ -6,15 +6,18 @@ import type { Redis } from 'ioredis'
 import type { Config } from '../config.ts'
 import { EmbedBatcher } from '../embedding/batcher.ts'
 import { dayOf, remainingAllowance } from '../embedding/budget.ts'
+import { watchCalls } from '../embedding/embedder.ts'
 import { MemsyncError } from '../errors.ts'
 import { memoryEmbed } from '../handlers/memoryEmbed.ts'
 import { openEmbedder, openVectors } from '../infrastructure/memory/embedding.ts'
 import type { Store } from '../infrastructure/memory/port.ts'
 import type { EmbeddedMemory, MemoryVersion, VectorStore } from '../infrastructure/memory/vectors.ts'
 import type { Logger } from '../logger.ts'
+import type { Measurements } from '../metrics/measurements.ts'
 import type { DeadLetter } from '../queue/deadLetters.ts'
 import { GroupWriter } from '../queue/groupWriter.ts'
 import { PointerWorker } from '../queue/pointerWorker.ts'
+import { inSpan } from '../tracing/current.ts'
 import { type EmbeddingFigures, readEmbeddingFigures } from './embeddingStatus.ts'
 import { LaneGate } from './laneGate.ts'
 import type { Notifier } from './notifier.ts'
@@ -36,6 +39,7 @@ export interface EmbedLaneOptions {
   notifier: Notifier
   onDeadLetter: (entry: DeadLetter) => void
   onWorkerError: (error: Error) => void
+  measurements: Measurements
 }
 
 export class EmbedLane {
@@ -49,11 +53,14 @@ export class EmbedLane {
   private dayTimer: NodeJS.Timeout | undefined
 
   constructor(options: EmbedLaneOptions) {
-    const { config, store, logger } = options
+    const { config, store, logger, measurements } = options
+    const counts = measurements.lanes.embed
     this.options = options
     const vectors = openVectors(config)
     this.vectors = vectors
-    const embedder = openEmbedder(config)
+    const embedder = watchCalls(openEmbedder(config), (texts, call) =>
+      inSpan('embed call', { texts }, () => measurements.embedCalls.time(call)),
+    )
     this.batcher = new EmbedBatcher({
       embedder,
       missing: (hashes) => vectors.missing(hashes),
@@ -84,6 +91,8 @@ export class EmbedLane {
       },
       onSuccess: () => this.gate.reportSuccess(),
       onDeadLetter: options.onDeadLetter,
+      onOutcome: (outcome) => counts.count(outcome),
+      onSetback: (setback) => counts.count(setback),
       onWorkerError: options.onWorkerError,
     })
     this.gate = new LaneGate({

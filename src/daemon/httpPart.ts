@@ -11,6 +11,7 @@ interface Answers {
   /** @throws MEMSYNC_STORE_UNAVAILABLE before there is one */
   store(): Store
   status(): Promise<Status>
+  metrics(): Promise<string>
   isStalled(): boolean
 }
 
@@ -21,19 +22,21 @@ export function httpPart(config: Config, logger: Logger, answers: Answers): Part
     name: 'HTTP',
     start: async () => {
       if (!endpoint) return
-      const [{ HttpInterface }, { searchByWords }, { createProducer }] = await Promise.all([
+      const [{ HttpInterface }, { createSearch }, { createProducer }] = await Promise.all([
         import('../producers/http.ts'),
-        import('../producers/search.ts'),
+        import('../producers/meaningSearch.ts'),
         import('../producers/client.ts'),
       ])
       // As any other producer: to the queue, or to the spool while Redis is away.
       const producer = createProducer({ config })
       const handOver = (memory: MemoryInput) => producer.enqueue(memory)
-      const sources = { ...answers, handOver, search: searchByWords, maxValueBytes }
+      const { search, close } = createSearch(config)
+      const sources = { ...answers, handOver, search, maxValueBytes }
       const http = new HttpInterface({ endpoint, dataDir, sources, logger })
       stop = async () => {
         await http.stop()
         await producer.close()
+        await close()
       }
       await http.start()
     },

@@ -25,11 +25,13 @@ import { SyncWorker } from '../queue/syncWorker.ts'
 import { DAEMON_VERSION } from '../release.ts'
 import { ControlServer } from './control.ts'
 import { controlSocket } from './controlClient.ts'
+import { DashboardPart } from './dashboardPart.ts'
 import { EmbedService } from './embedService.ts'
 import { parseEnqueueRequest, refuseLate } from './enqueueRequest.ts'
 import { httpPart } from './httpPart.ts'
 import { legacyFilesPart } from './legacyFiles.ts'
 import { Lifecycle, type Part } from './lifecycle.ts'
+import { MetricsReport } from './metricsReport.ts'
 import { Notifier } from './notifier.ts'
 import { acquireProcessLock, instanceLockPath, type ProcessLock } from './processLock.ts'
 import { PushService } from './pushService.ts'
@@ -38,7 +40,9 @@ import { RedisConnections } from './redisConnections.ts'
 import { RedisSupervisor } from './redisSupervisor.ts'
 import { Report, type RunningParts } from './report.ts'
 import { SpoolService } from './spoolService.ts'
+import { statusLine } from './statusLine.ts'
 import { StoreHealth } from './storeHealth.ts'
+import { tracingPart } from './tracingPart.ts'
 import { ProgressWatchdog, STALLED_EXIT_CODE } from './watchdog.ts'
 
 /** Beyond the value itself: key, metadata and the frame around them, all escaped at worst. */
@@ -56,12 +60,14 @@ export class Daemon {
   private readonly parts: RunningParts = {}
   private readonly connections: RedisConnections
   private readonly report: Report
+  private readonly metrics: MetricsReport
   private draining: Promise<void> | undefined
   private readonly spool: Spool
   private spoolService: SpoolService | undefined
   private readonly remote: Remote | undefined
   private readonly notifier: Notifier
   private toldDeadLetter = false
+  private readonly dashboard: DashboardPart
 
   constructor(config: Config, logger: Logger) {
     this.config = config
@@ -88,6 +94,11 @@ export class Daemon {
       spool: this.spool,
       queuePause: new QueuePause(logger),
     })
+    this.metrics = new MetricsReport(config, () => this.report.status())
+    this.dashboard = new DashboardPart(config, logger, {
+      store: () => this.report.openedStore(),
+      status: () => this.report.status(),
+    })
     const gaveUp = Promise.withResolvers<number>()
     this.gaveUp = gaveUp.promise
     this.giveUp = gaveUp.resolve
@@ -101,9 +112,11 @@ export class Daemon {
   async start(): Promise<void> {
     await this.lifecycle.start([
       this.lockPart(),
+      tracingPart(this.config, this.logger),
       this.storePart(),
       this.controlPart(),
       this.httpPart(),
+      this.dashboard,
       // Before Redis: what it takes in goes into the spool.
       legacyFilesPart(this.config, this.logger, this.spool, () => this.parts.store),
       {
@@ -132,6 +145,18 @@ export class Daemon {
   /** Whether a stop was asked for. */
   get isStopping(): boolean {
     return this.lifecycle.isStopping
+  }
+
+  /** Whether a lane was given new workers and makes no progress even so. */
+  isStalled(): boolean {
+    return this.report.isStalled
+  }
+
+  /** What it does, in one line. */
+  async describe(): Promise<string> {
+    if (this.parts.watchdog) return statusLine(await this.report.status())
+    const { state, reason } = this.report.redisCondition
+    return state === 'up' ? 'starting' : `starting; redis is away: ${reason ?? 'it does not answer'}`
   }
 
   /** Drains within the configured time and releases everything; works with Redis down. Idempotent. */
@@ -185,6 +210,7 @@ export class Daemon {
     return httpPart(this.config, this.logger, {
       store: () => this.report.openedStore(),
       status: () => this.report.status(),
+      metrics: () => this.metrics.text(),
       isStalled: () => this.parts.watchdog?.stalled ?? false,
     })
   }
@@ -214,7 +240,8 @@ export class Daemon {
             this.parts.embed?.setRedisUsable(state === 'up')
             if (state === 'up') this.spoolService?.request()
           },
-          onDeadLetter: (entry) => this.tellFirstDeadLetter(entry),
+          onDeadLetter: (entry) => this.noteDeadLetter(entry),
+          ...this.metrics.measurements.ofSync,
           onApplied: (names) => {
             this.parts.push?.markApplied(names, worker.epochs.life)
             this.parts.embed?.markApplied(names, worker.epochs.life)
@@ -289,7 +316,8 @@ export class Daemon {
           redis,
           logger,
           notifier,
-          onDeadLetter: (entry) => this.tellFirstDeadLetter(entry),
+          onDeadLetter: (entry) => this.noteDeadLetter(entry),
+          measurements: this.metrics.measurements,
           onWorkerError: worker.redisHealth.report,
           onStalled: () => this.giveUp(STALLED_EXIT_CODE),
         })
@@ -312,7 +340,8 @@ export class Daemon {
           connect: () => connectRedis(this.endpoint, 'worker'),
           logger,
           notifier,
-          onDeadLetter: (entry) => this.tellFirstDeadLetter(entry),
+          onDeadLetter: (entry) => this.noteDeadLetter(entry),
+          measurements: this.metrics.measurements,
           onWorkerError: worker.redisHealth.report,
         })
         await this.parts.embed.start()
@@ -347,8 +376,9 @@ export class Daemon {
     }
   }
 
-  /** Only the first of this process's life: the rest is in the log and in the status. */
-  private tellFirstDeadLetter({ sourceQueue, code, id }: DeadLetter): void {
+  /** Only the first of this process's life is told: the rest is in the log, the status and the metrics. */
+  private noteDeadLetter({ sourceQueue, code, id, class: errorClass }: DeadLetter): void {
+    this.metrics.measurements.countDeadLetter(sourceQueue, errorClass)
     if (this.toldDeadLetter) return
     this.toldDeadLetter = true
     this.notifier.tell({ event: 'first-dead-letter', lane: sourceQueue, code, deadLetter: id })
@@ -358,6 +388,10 @@ export class Daemon {
     switch (request.op) {
       case 'status':
         return { status: await this.report.status() }
+      case 'metrics':
+        return this.metrics.answer(request)
+      case 'dashboard':
+        return this.dashboard.answer()
       case 'enqueue':
         return { ...(await this.enqueue(request)) }
       case 'sweep-push':
@@ -367,7 +401,10 @@ export class Daemon {
         await this.parts.embed?.sweep()
         return {}
       default:
-        throw new MemsyncError('MEMSYNC_BAD_USAGE', 'op: must be status, enqueue, sweep-push or sweep-embed')
+        throw new MemsyncError(
+          'MEMSYNC_BAD_USAGE',
+          'op: must be status, metrics, dashboard, enqueue, sweep-push or sweep-embed',
+        )
     }
   }
 

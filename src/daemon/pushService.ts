@@ -12,11 +12,13 @@ import type { MemoryName, Store } from '../infrastructure/memory/port.ts'
 import { probeTimeoutMs, remoteIdentity } from '../infrastructure/remote/configured.ts'
 import type { Remote } from '../infrastructure/remote/port.ts'
 import type { Logger } from '../logger.ts'
+import type { Measurements } from '../metrics/measurements.ts'
 import { CallSlots } from '../queue/callSlots.ts'
 import type { DeadLetter } from '../queue/deadLetters.ts'
 import type { Life } from '../queue/epoch.ts'
 import { FailureBreadth } from '../queue/failureBreadth.ts'
 import { type PointerContext, PointerWorker } from '../queue/pointerWorker.ts'
+import { inSpan } from '../tracing/current.ts'
 import { LaneGate } from './laneGate.ts'
 import type { Notifier } from './notifier.ts'
 import type { GateState, Status } from './status.ts'
@@ -39,6 +41,7 @@ export interface PushServiceOptions {
   onWorkerError: (error: Error) => void
   /** It makes no progress, also with new workers; the operator was told. */
   onStalled: () => void
+  measurements: Measurements
 }
 
 export class PushService {
@@ -55,6 +58,7 @@ export class PushService {
   constructor(options: PushServiceOptions) {
     const { config, remote, store, logger, notifier } = options
     this.options = options
+    const counts = options.measurements.lanes.push
     this.slots = new CallSlots(config.pushConcurrency)
     this.worker = new PointerWorker({
       lane: 'push',
@@ -67,6 +71,8 @@ export class PushService {
       onDependencyFailure: (error) => this.laneGate.reportFailure(error),
       onSuccess: () => this.laneGate.reportSuccess(),
       onDeadLetter: options.onDeadLetter,
+      onOutcome: (outcome) => counts.count(outcome),
+      onSetback: (setback) => counts.count(setback),
       onWorkerError: options.onWorkerError,
     })
     this.laneGate = new LaneGate({
@@ -161,10 +167,11 @@ export class PushService {
 
   /** The remote, at no more calls at once than are allowed. */
   private pacedRemote(wasAway: () => boolean): PushContext['remote'] {
-    const { remote } = this.options
-    const run = <T>(call: () => Promise<T>) =>
+    const { remote, measurements } = this.options
+    const { pushCalls } = measurements
+    const run = <T>(operation: 'push' | 'remove', call: () => Promise<T>) =>
       this.slots.run(() => {
-        if (!wasAway()) return call()
+        if (!wasAway()) return inSpan('push call', { operation }, () => pushCalls[operation].time(call))
         throw new MemsyncError(
           'MEMSYNC_REMOTE_UNAVAILABLE',
           "the remote went away before it was this push's turn",
@@ -172,15 +179,14 @@ export class PushService {
       })
     return {
       probe: (signal) => remote.probe(signal),
-      push: (memory, options) => run(() => remote.push(memory, options)),
-      remove: (target, options) => run(() => remote.remove(target, options)),
+      push: (memory, options) => run('push', () => remote.push(memory, options)),
+      remove: (target, options) => run('remove', () => remote.remove(target, options)),
     }
   }
 
-  /** A job that waits for the remote is no stall: each of its calls has a deadline, and their sum is waited for. */
   private createWatchdog(): ProgressWatchdog {
     const { config, logger, notifier, onStalled } = this.options
-    const stallTimeoutMs = Math.max(config.stallTimeoutMs, MAX_CALLS_PER_JOB * config.pushTimeoutMs)
+    const stallTimeoutMs = pushStallTimeoutMs(config)
     return new ProgressWatchdog({
       stallTimeoutMs,
       sample: async () => {
@@ -212,4 +218,12 @@ export class PushService {
       'the remote holds a newer version than this machine ever wrote, and was left alone; `memsync verify` shows where',
     )
   }
+}
+
+/** A job that waits for the remote is no stall: each of its calls has a deadline, and their sum is waited for. */
+export function pushStallTimeoutMs({
+  stallTimeoutMs,
+  pushTimeoutMs,
+}: Pick<Config, 'stallTimeoutMs' | 'pushTimeoutMs'>): number {
+  return Math.max(stallTimeoutMs, MAX_CALLS_PER_JOB * pushTimeoutMs)
 }

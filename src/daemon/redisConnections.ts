@@ -9,6 +9,7 @@ import { DEAD_LETTER_QUEUE, EMBED_QUEUE, PUSH_QUEUE, SYNC_QUEUE } from '../jobs/
 import type { Logger } from '../logger.ts'
 import { connectRedis, type RedisEndpoint } from '../queue/connection.ts'
 import { classifyRedisError } from '../queue/redisErrors.ts'
+import { queueTelemetry } from '../tracing/current.ts'
 import { awaitRedis } from './redisWait.ts'
 import type { ObservedQueues } from './status.ts'
 
@@ -77,7 +78,8 @@ export class RedisConnections {
   private observedQueues(connection: Redis): ObservedQueues {
     const open = (name: string) => {
       const { queuePrefix } = this.options.config
-      const queue = new Queue(name, { connection, prefix: queuePrefix, skipVersionCheck: true })
+      const options = { connection, prefix: queuePrefix, skipVersionCheck: true, ...queueTelemetry() }
+      const queue = new Queue(name, options)
       queue.on('error', () => undefined)
       return queue
     }

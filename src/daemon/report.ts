@@ -147,9 +147,14 @@ export class Report {
     }
   }
 
-  private progressState(figures: QueueFigures | undefined): Status['daemon']['progress']['state'] {
+  /** A lane was given new workers and makes no progress even so. */
+  get isStalled(): boolean {
     const { watchdog, push } = this.sources.parts
-    if (watchdog?.stalled || push?.stalled) return 'stalled'
+    return (watchdog?.stalled ?? false) || (push?.stalled ?? false)
+  }
+
+  private progressState(figures: QueueFigures | undefined): Status['daemon']['progress']['state'] {
+    if (this.isStalled) return 'stalled'
     if (!figures || this.redisCondition.state !== 'up' || this.syncGate === 'shut') return 'waiting'
     const { waiting, active, delayed } = figures.sync
     return (waiting ?? 0) + (active ?? 0) + (delayed ?? 0) === 0 ? 'idle' : 'working'

@@ -1,18 +1,27 @@
 /**
  * The daemon as a process: its log, its signals and its exit codes.
  *
- * Exit codes: 0 after an orderly stop, 1 where it cannot start or meets a bug, 2 for a wrong setting, 70 where it
- * makes no progress, 143 (130 for SIGINT, 129 for SIGHUP) after a second signal.
+ * Exit codes: 0 after an orderly stop, 1 where it cannot start or meets a bug, 2 for a wrong setting (0 under launchd),
+ * 70 where it makes no progress, 143 (130 for SIGINT, 129 for SIGHUP) after a second signal.
  */
 import { constants } from 'node:os'
 import type { Config } from '../config.ts'
 import { toMemsyncError } from '../errors.ts'
+import { LogFile } from '../logFile.ts'
 import { createLogger, type Logger } from '../logger.ts'
+import { supervisedExitCode } from './exitCode.ts'
 import { Daemon } from './index.ts'
+import { pushStallTimeoutMs } from './pushService.ts'
 import { onStopSignals } from './stopSignals.ts'
+import { SystemdNotify } from './systemdNotify.ts'
 
 /** Beyond the drain: what the parts take to let go of sockets and files. */
 const RELEASE_TIMEOUT_MS = 1_500
+
+/** How long a stop takes at most; whoever supervises the process must wait for longer. */
+export function stopDeadlineMs({ drainTimeoutMs }: Pick<Config, 'drainTimeoutMs'>): number {
+  return drainTimeoutMs + RELEASE_TIMEOUT_MS
+}
 
 const NEXT_STEPS = `
   memsyncd is ready. In a second terminal, in this folder:
@@ -27,8 +36,9 @@ const NEXT_STEPS = `
 /** Runs the daemon until it is told to stop, and ends the process. */
 export async function runDaemon(config: Config): Promise<never> {
   const onTerminal = process.stdout.isTTY === true
-  const logger = await createLogger(config.logLevel, onTerminal)
+  const logger = await createLogger(config.logLevel, onTerminal, openLogFile(config))
   const daemon = new Daemon(config, logger)
+  const systemd = new SystemdNotify({ daemon, logger, stallTimeoutMs: pushStallTimeoutMs(config) })
   const stopAsked = Promise.withResolvers<number>()
   const listenNoMore = onStopSignals(
     (signal) => {
@@ -48,13 +58,23 @@ export async function runDaemon(config: Config): Promise<never> {
   }
   process.on('uncaughtException', onBug)
   process.on('unhandledRejection', onBug)
-  const starting = startAndTell(daemon, logger, onTerminal)
+  systemd.start()
+  const starting = startAndTell(daemon, logger, () => {
+    systemd.ready()
+    if (onTerminal) process.stdout.write(`${NEXT_STEPS}\n`)
+  })
   const exitCode = await Promise.race([starting, stopAsked.promise, daemon.gaveUp])
-  const inTime = await stopWithin(daemon, config.drainTimeoutMs + RELEASE_TIMEOUT_MS)
+  const told = systemd.stopping()
+  const inTime = await stopWithin(Promise.all([daemon.stop(), told]), stopDeadlineMs(config))
   listenNoMore()
   logger.info({ inTime }, 'stopped')
   // Not left to what still waits in some library: a daemon that says it stopped must be gone.
-  process.exit(exitCode)
+  process.exit(supervisedExitCode(exitCode))
+}
+
+function openLogFile({ logFile, logMaxBytes, logFiles }: Config): LogFile | undefined {
+  if (logFile === undefined) return undefined
+  return new LogFile({ path: logFile, maxBytes: logMaxBytes, maxFiles: logFiles })
 }
 
 /** The place in the code. A stranger's message may hold a value, over several lines, and its stack begins with it. */
@@ -69,7 +89,7 @@ function placeOf(thrown: unknown): string | undefined {
 }
 
 /** Resolves only where the start failed, with the exit code. */
-async function startAndTell(daemon: Daemon, logger: Logger, onTerminal: boolean): Promise<number> {
+async function startAndTell(daemon: Daemon, logger: Logger, onStarted: () => void): Promise<number> {
   try {
     await daemon.start()
   } catch (thrown) {
@@ -79,16 +99,16 @@ async function startAndTell(daemon: Daemon, logger: Logger, onTerminal: boolean)
       return error.code === 'MEMSYNC_BAD_SETTING' ? 2 : 1
     }
   }
-  if (onTerminal && !daemon.isStopping) process.stdout.write(`${NEXT_STEPS}\n`)
+  if (!daemon.isStopping) onStarted()
   return new Promise(() => undefined)
 }
 
-async function stopWithin(daemon: Daemon, timeoutMs: number): Promise<boolean> {
+async function stopWithin(stopped: Promise<unknown>, timeoutMs: number): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<boolean>((resolve) => {
     timer = setTimeout(resolve, timeoutMs, false)
   })
-  const inTime = await Promise.race([daemon.stop().then(() => true), late])
+  const inTime = await Promise.race([stopped.then(() => true), late])
   clearTimeout(timer)
   return inTime
 }

@@ -31,3 +31,20 @@ export interface Embedder {
    */
   probe(signal: AbortSignal): Promise<void>
 }
+
+/** The same embedder, with each call, of so many texts, made through `watch`. Probes are none. */
+export function watchCalls(
+  embedder: Embedder,
+  watch: (texts: number, call: () => Promise<Embedded>) => Promise<Embedded>,
+): Embedder {
+  return {
+    get space() {
+      return embedder.space
+    },
+    get maxRequestTokens() {
+      return embedder.maxRequestTokens
+    },
+    embed: (texts, signal) => watch(texts.length, () => embedder.embed(texts, signal)),
+    probe: (signal) => embedder.probe(signal),
+  }
+}

@@ -17,3 +17,15 @@ export function findTextProblem(text: unknown, maxBytes: number): string | undef
   if (!text.isWellFormed()) return 'holds a lone surrogate, which has no UTF-8 form'
   return Buffer.byteLength(text) > maxBytes ? `is longer than ${maxBytes} bytes` : undefined
 }
+
+/** Which memory a job's data is about, as far as it says so by the rules, and nothing else of it: what a log may name. */
+export function memoryNameIn(data: unknown): { namespace?: string; key?: string } {
+  const { namespace, key } = (typeof data === 'object' && data !== null ? data : {}) as Record<
+    string,
+    unknown
+  >
+  return {
+    ...(findTextProblem(namespace, MAX_NAMESPACE_BYTES) ? {} : { namespace: namespace as string }),
+    ...(findTextProblem(key, MAX_KEY_BYTES) ? {} : { key: key as string }),
+  }
+}

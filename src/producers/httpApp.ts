@@ -5,7 +5,6 @@
  *   reach it by a name that it points here; then the bearer token, compared in constant time.
  * - Bad input is a 4xx that names what is wrong; a 500 is a bug, logged by its code and place, never with a value.
  */
-import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage, RequestListener } from 'node:http'
 import { getRequestListener, type HttpBindings, RequestError } from '@hono/node-server'
 import { Hono } from 'hono'
@@ -14,6 +13,7 @@ import type { Logger } from '../logger.ts'
 import { isLoopback } from '../settingFormats.ts'
 import { badRequest, type ErrorBody, errorBody, HttpRefusal, statusOf } from './httpErrors.ts'
 import { type HttpContext, type HttpSources, pathOf, ROUTES, reply } from './httpRoutes.ts'
+import { isSameSecret } from './httpToken.ts'
 
 export interface Access {
   /** What a client must present; undefined on a unix socket, where the file's mode says who may connect. */
@@ -65,7 +65,11 @@ function isOpen(path: string): boolean {
   return ROUTES.some((route) => route.open && route.path === path)
 }
 
-function checkOrigin({ headers }: IncomingMessage, { checkHost }: Access): void {
+/** @throws MEMSYNC_FORBIDDEN where Host or Origin is another than this machine's own */
+export function checkOrigin(
+  { headers }: Pick<IncomingMessage, 'headers'>,
+  { checkHost }: Pick<Access, 'checkHost'>,
+): void {
   const host = headers.host ?? ''
   if (checkHost && !isLoopback(host.replace(/:\d{1,5}$/, ''))) {
     throw new HttpRefusal(403, 'MEMSYNC_FORBIDDEN', 'the Host header does not name this machine')
@@ -78,10 +82,8 @@ function checkOrigin({ headers }: IncomingMessage, { checkHost }: Access): void 
 
 function checkToken({ headers }: IncomingMessage, { token }: Access): void {
   if (token === undefined) return
-  const digest = (text: string) => createHash('sha256').update(text).digest()
-  // Digests have one length, so neither the time nor an exception tells how long the token is.
   const presented = /^bearer +(.*)$/i.exec(headers.authorization ?? '')?.[1] ?? ''
-  if (timingSafeEqual(digest(presented), digest(token))) return
+  if (isSameSecret(presented, token)) return
   throw new HttpRefusal(401, 'MEMSYNC_UNAUTHORIZED', 'the Authorization header does not hold the token')
 }
 
@@ -103,7 +105,7 @@ function refuse(context: HttpContext, error: MemsyncError, logger: Logger): Resp
 }
 
 /** A stranger's message may hold a value; its name and its place in the code, which go to the log, do not. */
-function bugBody(error: MemsyncError, logger: Logger): ErrorBody {
+export function bugBody(error: MemsyncError, logger: Logger): ErrorBody {
   const { cause } = error
   const place = cause instanceof Error ? cause.stack?.split('\n').slice(1, 4).join('\n') : undefined
   logger.error(

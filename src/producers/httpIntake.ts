@@ -30,6 +30,8 @@ export interface IntakeOptions {
 export interface Answer {
   status: number
   body: unknown
+  /** Of a body that is text as it stands; without it the body is sent as JSON. */
+  contentType?: string
 }
 
 /** The longest JSON body taken: one value of the greatest length, however it is escaped, and what stands around it. */

@@ -24,6 +24,8 @@ export interface HttpSources {
   /** @throws MEMSYNC_STORE_UNAVAILABLE before there is one */
   store(): Store
   status(): Promise<Status>
+  /** In Prometheus' text format. */
+  metrics(): Promise<string>
   /** Whether jobs wait and nothing finishes. */
   isStalled(): boolean
   maxValueBytes: number
@@ -41,6 +43,8 @@ export interface Route {
   handle(context: HttpContext, sources: HttpSources): Promise<Answer>
 }
 
+/** Version 0.0.4 of the text format, which every version of Prometheus reads. */
+const PROMETHEUS_TEXT = 'text/plain; version=0.0.4; charset=utf-8'
 const DEFAULT_LIST_LIMIT = 100
 const MAX_LIST_LIMIT = 1_000
 const DEFAULT_SEARCH_LIMIT = 10
@@ -62,13 +66,17 @@ export const ROUTES: readonly Route[] = [
   },
   { method: 'GET', path: '/v1/search', operation: OPERATIONS.searchMemories, handle: searchMemories },
   { method: 'GET', path: '/v1/status', operation: OPERATIONS.getStatus, handle: getStatus },
+  { method: 'GET', path: '/metrics', operation: OPERATIONS.getMetrics, handle: getMetrics },
   { method: 'GET', path: '/healthz', open: true, operation: OPERATIONS.getHealth, handle: getHealth },
   { method: 'GET', path: '/readyz', open: true, operation: OPERATIONS.getReadiness, handle: getReadiness },
   { method: 'GET', path: '/openapi.json', open: true, operation: OPERATIONS.getOpenApi, handle: getOpenApi },
 ]
 
-export function reply(context: HttpContext, { status, body }: Answer): Response {
+export function reply(context: HttpContext, { status, body, contentType }: Answer): Response {
   if (status === 503) context.header('retry-after', String(RETRY_AFTER_S))
+  if (contentType !== undefined) {
+    return context.body(String(body), status as ContentfulStatusCode, { 'content-type': contentType })
+  }
   return context.json(body, status as ContentfulStatusCode)
 }
 
@@ -122,19 +130,25 @@ async function deleteMemory(context: HttpContext, sources: HttpSources): Promise
 async function searchMemories(context: HttpContext, sources: HttpSources): Promise<Answer> {
   const { q, namespace, limit } = readQuery(context, ['q', 'namespace', 'limit'])
   if (q === undefined) throw badRequest('q: missing; it is the words to look for')
-  const { hits, complete } = await sources.search(sources.store(), {
+  const { hits, ...rest } = await sources.search(sources.store(), {
     query: q,
     limit: readLimit(limit, DEFAULT_SEARCH_LIMIT, MAX_SEARCH_LIMIT),
     signal: context.req.raw.signal,
     ...(namespace === undefined ? {} : { namespace }),
   })
   const found = hits.map(({ memory, excerpt }) => ({ ...memoryDocument(memory), excerpt }))
-  return { status: 200, body: { hits: found, complete } }
+  return { status: 200, body: { hits: found, ...rest } }
 }
 
 async function getStatus(context: HttpContext, sources: HttpSources): Promise<Answer> {
   readQuery(context, [])
   return { status: 200, body: await sources.status() }
+}
+
+async function getMetrics(context: HttpContext, sources: HttpSources): Promise<Answer> {
+  readQuery(context, [])
+  const body = await sources.metrics()
+  return { status: 200, body, contentType: PROMETHEUS_TEXT }
 }
 
 /** Alive means making progress. */
@@ -221,11 +235,11 @@ function readLimit(text: string | undefined, fallback: number, max: number): num
   return limit
 }
 
-function writeCursor({ namespace, key }: { namespace: string; key: string }): string {
+export function writeCursor({ namespace, key }: { namespace: string; key: string }): string {
   return Buffer.from(JSON.stringify([namespace, key])).toString('base64url')
 }
 
-function readCursor(text: string): { namespace: string; key: string } {
+export function readCursor(text: string): { namespace: string; key: string } {
   let parsed: unknown
   try {
     parsed = JSON.parse(Buffer.from(text, 'base64url').toString('utf8'))

@@ -1,5 +1,5 @@
 /** The bearer token of the HTTP interface: made once, kept in the data folder, readable by its owner alone. */
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { chmod, link, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MemsyncError } from '../errors.ts'
@@ -38,6 +38,13 @@ export async function openToken(dataDir: string): Promise<string> {
     'MEMSYNC_BAD_SETTING',
     `MEMSYNC_HTTP: ${path} holds no token of 32 to 256 letters and digits; delete it, and a new one is made`,
   )
+}
+
+/** Compares in constant time. */
+export function isSameSecret(presented: string, secret: string): boolean {
+  const digest = (text: string) => createHash('sha256').update(text).digest()
+  // Digests have one length, so neither the time nor an exception tells how long the secret is.
+  return timingSafeEqual(digest(presented), digest(secret))
 }
 
 /** Whole or not at all, so that nobody reads half a token. */

@@ -103,8 +103,8 @@ function createMcpServer(options: McpOptions, logger: Logger): McpServer {
     TOOLS.memory_search,
     answer(async ({ namespace, ...request }, { mcpReq: { signal } }) => {
       const scope = namespace === undefined ? {} : { namespace }
-      const { hits, complete } = await read((store) => search(store, { ...request, ...scope, signal }))
-      return { hits: hits.map(({ memory, excerpt }) => ({ ...briefOf(memory), excerpt })), complete }
+      const { hits, ...rest } = await read((store) => search(store, { ...request, ...scope, signal }))
+      return { hits: hits.map(({ memory, excerpt }) => ({ ...briefOf(memory), excerpt })), ...rest }
     }),
   )
   server.registerTool(

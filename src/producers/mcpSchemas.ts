@@ -93,16 +93,18 @@ export const TOOLS = {
     title: 'Search memories',
     description:
       'Finds memories that hold every word of the query, as it is written, somewhere in their key or value (upper and ' +
-      'lower case alike; parts of words count; it knows no synonyms, so try a few words one after another). Returns keys ' +
-      'with an excerpt, the best match first; memory_get has the whole value.',
+      'lower case alike; parts of words count), and, where `byMeaning` is true, those whose text means the like. Where it ' +
+      'is false it knows no synonyms, so try a few words one after another. Returns keys with an excerpt, the best match ' +
+      'first; memory_get has the whole value.',
     inputSchema: z.strictObject({
-      query: z.string().describe('One or a few words that must all occur.'),
+      query: z.string().describe('One or a few words, or a short question.'),
       namespace: anyNamespace,
       limit: limit(10, MAX_SEARCH_LIMIT),
     }),
     outputSchema: z.object({
       hits: z.array(z.object({ ...brief, excerpt: z.string() })),
       complete: z.boolean().describe('False where time was up before every memory had been looked at.'),
+      byMeaning: z.boolean().describe('Whether memories were compared by meaning too.'),
     }),
     annotations: reading,
   },

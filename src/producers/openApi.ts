@@ -24,7 +24,7 @@ export interface Operation {
   parameters?: Parameter[]
   requestBody?: Schema
   /** The body of each answer that is not an error, by status. */
-  answers: Record<string, { description: string; schema: Schema }>
+  answers: Record<string, { description: string; schema: Schema; mediaType?: string }>
   /** The statuses of its errors, besides 401 and 403. */
   refusals: number[]
 }
@@ -130,7 +130,8 @@ export const OPERATIONS = {
     operationId: 'searchMemories',
     summary: 'Search memories',
     description:
-      'Those that hold every word of the query in the key or the value, in any case; the best first.',
+      'Those that hold every word of the query in the key or the value, in any case, and those whose text means the ' +
+      'like where memories are embedded; the best first.',
     parameters: [
       { name: 'q', in: 'query', required: true, description: 'The words to look for.', schema: text },
       NAMESPACE,
@@ -138,7 +139,9 @@ export const OPERATIONS = {
     ],
     answers: {
       200: {
-        description: '`complete` is false where time was up before every memory had been looked at.',
+        description:
+          '`complete` is false where time was up before every memory had been looked at, `byMeaning` where words alone ' +
+          'were compared.',
         schema: object({
           hits: arrayOf({
             allOf: [ref('Memory')],
@@ -146,6 +149,7 @@ export const OPERATIONS = {
             required: ['excerpt'],
           }),
           complete: { type: 'boolean' },
+          byMeaning: { type: 'boolean' },
         }),
       },
     },
@@ -155,6 +159,18 @@ export const OPERATIONS = {
     operationId: 'getStatus',
     summary: 'What waits and what is wrong',
     answers: { 200: { description: 'As `memsync status --json`.', schema: ref('Status') } },
+    refusals: [400, 503],
+  },
+  getMetrics: {
+    operationId: 'getMetrics',
+    summary: 'The metrics, for Prometheus',
+    answers: {
+      200: {
+        description: "Prometheus' text format; docs/metrics.md names every metric.",
+        schema: text,
+        mediaType: 'text/plain',
+      },
+    },
     refusals: [400, 503],
   },
   getHealth: {
@@ -288,7 +304,7 @@ function describe({ open, operation }: DocumentedRoute): Schema {
   const { answers, refusals, parameters, requestBody, description, operationId, summary } = operation
   const responses: Record<string, Schema> = {}
   for (const [status, answer] of Object.entries(answers))
-    responses[status] = response(answer.description, answer.schema)
+    responses[status] = response(answer.description, answer.schema, answer.mediaType)
   for (const status of [...(open ? [] : [401]), 403, ...refusals]) {
     responses[status] = response(REFUSED[status] ?? '', ref('Error'))
   }
@@ -303,6 +319,6 @@ function describe({ open, operation }: DocumentedRoute): Schema {
   }
 }
 
-function response(description: string, schema: Schema): Schema {
-  return { description, content: { 'application/json': { schema } } }
+function response(description: string, schema: Schema, mediaType = 'application/json'): Schema {
+  return { description, content: { [mediaType]: { schema } } }
 }

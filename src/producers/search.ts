@@ -17,7 +17,7 @@ interface SearchRequest {
   signal?: AbortSignal
 }
 
-interface SearchHit {
+export interface SearchHit {
   memory: StoredMemory
   /** The text around the first word found. */
   excerpt: string
@@ -28,9 +28,11 @@ interface SearchResult {
   hits: SearchHit[]
   /** False where time was up before every memory had been looked at. */
   complete: boolean
+  /** Whether memories were compared by meaning too. */
+  byMeaning: boolean
 }
 
-export type Search = (store: Pick<Store, 'list'>, request: SearchRequest) => Promise<SearchResult>
+export type Search = (store: Store, request: SearchRequest) => Promise<SearchResult>
 
 export const MAX_SEARCH_LIMIT = 100
 const MAX_QUERY_CHARACTERS = 1_000
@@ -44,7 +46,10 @@ interface Candidate {
 }
 
 /** @throws MEMSYNC_BAD_REQUEST for a query of no words or too many characters; what the store throws */
-export const searchByWords: Search = async (store, { query, namespace, limit, signal }) => {
+export async function searchByWords(
+  store: Pick<Store, 'list'>,
+  { query, namespace, limit, signal }: SearchRequest,
+): Promise<SearchResult> {
   const words = wordsOf(query)
   const startedMs = performance.now()
   let best: Candidate[] = []
@@ -64,7 +69,7 @@ export const searchByWords: Search = async (store, { query, namespace, limit, si
     if (after) await nextTurn()
   } while (after && !signal?.aborted && performance.now() - startedMs < TIME_LIMIT_MS)
   const hits = best.map(({ memory }) => ({ memory, excerpt: excerptOf(memory, words) }))
-  return { hits, complete: after === undefined }
+  return { hits, complete: after === undefined, byMeaning: false }
 }
 
 function wordsOf(query: string): string[] {

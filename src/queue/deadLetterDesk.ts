@@ -13,6 +13,7 @@ import {
   connectRedis,
   ensureRedis,
   type RedisEndpoint,
+  redisEndpoint,
   releasePrivateRedis,
   waitUntilReady,
 } from './connection.ts'
@@ -57,9 +58,13 @@ export class DeadLetterDesk {
     this.deadLetters = new DeadLetters(this.queue, redis, config.queuePrefix, ignoreError)
   }
 
-  /** @throws MEMSYNC_QUEUE_UNAVAILABLE, MEMSYNC_REDIS_MISSING */
-  static async open(config: Config): Promise<DeadLetterDesk> {
-    const { endpoint, privateRedis } = await ensureRedis(config)
+  /**
+   * @param startsRedis whether the private Redis is started where it does not run
+   * @throws MEMSYNC_QUEUE_UNAVAILABLE, MEMSYNC_REDIS_MISSING
+   */
+  static async open(config: Config, { startsRedis = true } = {}): Promise<DeadLetterDesk> {
+    const running = { endpoint: redisEndpoint(config), privateRedis: undefined }
+    const { endpoint, privateRedis } = startsRedis ? await ensureRedis(config) : running
     const redis = await connect(endpoint, 'producer')
     return new DeadLetterDesk(config, endpoint, privateRedis, redis)
   }

@@ -1,5 +1,6 @@
 /** When a lane's dead letters are collected: after each final failure, at the start and every few seconds. */
 import { toMemsyncError } from '../errors.ts'
+import { memoryNameIn } from '../jobs/key.ts'
 import type { Logger } from '../logger.ts'
 import type { DeadLetter } from './deadLetters.ts'
 
@@ -55,7 +56,11 @@ export class DeadLetterSweep {
     try {
       for (const entry of await collect()) {
         const { id, name, code, class: errorClass, attempts } = entry
-        logger.warn({ deadLetter: id, job: name, code, class: errorClass, attempts }, 'dead letter')
+        const memory = memoryNameIn(entry.data)
+        logger.warn(
+          { deadLetter: id, job: name, ...memory, code, class: errorClass, attempts },
+          'dead letter',
+        )
         onDeadLetter(entry)
       }
     } catch (thrown) {

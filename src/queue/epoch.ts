@@ -18,9 +18,9 @@
  * older mark is therefore always a loss.
  *
  * Not every commit needs a check. Ids of one life only grow, and those of a new one begin at 1: so jobs whose ids
- * are above all seen before show by themselves that their life goes on. `vouches` takes that for an answer for a
- * few milliseconds at a time, in a life that is old enough not to be overtaken meanwhile, and never across a lost
- * connection.
+ * are above all seen before show by themselves that their life goes on. `vouches` takes that for an answer for as long
+ * after a check as a new life would need to overtake the old one, and never across a lost connection. Under load the
+ * next check is under way before that time is over, so that no commit waits for it.
  *
  * Which life a job in hand belongs to: every job is fetched on the same connection as the check, whose answers
  * keep their order. So a job that arrived while mark M was the last one seen, and is committed with M still
@@ -36,13 +36,15 @@ import { formatVersion, parseVersion, type Version } from '../jobs/version.ts'
 /** How far the end of a connection may lie from the start of the next Redis to be its cause. */
 const RESTART_SLACK_MS = 5_000
 
-/** How long growing ids stand in for a check. */
-const VOUCH_MS = 25
-/**
- * More ids than Redis can hand out in that time (an add costs it some 20 microseconds, so 1,200 here), so that a new
- * life cannot have grown past an old one unseen.
- */
-const VOUCH_FROM_SEQUENCE = 5_000
+/** The longest that growing ids stand in for a check. */
+const MAX_VOUCH_MS = 100
+/** Less than any Redis needs for an add, which is some ten commands in a script (20 to 30 microseconds measured). */
+const MIN_ADD_MS = 0.01
+
+/** How long after a check a new life cannot have grown past the id `highest` of the old one, in milliseconds. Pure. */
+export function vouchWindowMs(highest: number): number {
+  return Math.min(MAX_VOUCH_MS, highest * MIN_ADD_MS)
+}
 
 /** One life of the queue, as its mark says. */
 export interface Life {
@@ -138,16 +140,32 @@ export class EpochTracker {
   private lostAtMs = 0
   /** The highest id committed in the current life. */
   private highest = 0
-  private vouchedUntilMs = 0
+  /** When the last check that was answered was sent, so no later than Redis looked. */
+  private checkedAtMs = Number.NEGATIVE_INFINITY
+  private renewal: Promise<unknown> | undefined
 
-  /** @param redis the very connection the worker fetches on */
-  constructor(redis: Redis, store: Store, queuePrefix: string, queueName: string) {
+  private readonly nowMs: () => number
+
+  /**
+   * @param redis the very connection the worker fetches on
+   * @param nowMs a clock that only goes forward
+   */
+  constructor(
+    redis: Redis,
+    store: Store,
+    queuePrefix: string,
+    queueName: string,
+    nowMs: () => number = () => performance.now(),
+  ) {
     this.redis = redis
+    this.nowMs = nowMs
     this.store = store
     this.keyPrefix = `${queuePrefix}:${queueName}:`
     redis.on('close', () => {
       this.lostAtMs = Date.now()
-      this.vouchedUntilMs = 0
+      this.checkedAtMs = Number.NEGATIVE_INFINITY
+      // It may never be answered: a connection that ends while Redis is away forgets what it asked.
+      this.renewal = undefined
     })
   }
 
@@ -159,13 +177,27 @@ export class EpochTracker {
   /** Whether these jobs show by themselves, and soon enough after a check, that they belong to `life`. */
   vouches(arrivals: readonly { job: JobIdentity; arrivedUnder: Life | undefined }[]): boolean {
     const highestBefore = this.highest
-    let grows = highestBefore >= VOUCH_FROM_SEQUENCE && performance.now() < this.vouchedUntilMs
+    const sinceCheckMs = this.nowMs() - this.checkedAtMs
+    const windowMs = vouchWindowMs(highestBefore)
+    let grows = sinceCheckMs < windowMs
     for (const { job, arrivedUnder } of arrivals) {
       const sequence = Number(job.id)
       if (!(sequence > highestBefore) || arrivedUnder?.token !== this.current?.token) grows = false
       if (sequence > this.highest) this.highest = sequence
     }
+    if (sinceCheckMs > windowMs / 2) this.renew()
     return grows
+  }
+
+  /** Checks ahead of need. What it fails with, the next check that is waited for meets too. */
+  private renew(): void {
+    if (this.renewal !== undefined) return
+    const renewal = this.check()
+      .catch(() => undefined)
+      .finally(() => {
+        if (this.renewal === renewal) this.renewal = undefined
+      })
+    this.renewal = renewal
   }
 
   /** The life now, and the record to commit with. To be called before the first fetch, and as `vouches` says. */
@@ -175,6 +207,7 @@ export class EpochTracker {
       // Read before the counter is raised: what was recorded by then was counted by then, in every process.
       const before = await this.store.readEpoch()
       const { current, highest } = this
+      const sentAtMs = this.nowMs()
       const [batch, mark, lastId] = await Promise.all([
         this.redis.hincrby(metaKey, 'memsync:batch', 1),
         this.redis.hget(metaKey, 'memsync'),
@@ -186,7 +219,7 @@ export class EpochTracker {
       if (life && isLifeOf(life, before) && batch > before.batch && !lostIds) {
         if (this.current?.token !== life.token) this.highest = 0
         this.current = life
-        this.vouchedUntilMs = performance.now() + VOUCH_MS
+        this.checkedAtMs = Math.max(this.checkedAtMs, sentAtMs)
         return { life, record: { epoch: life.epoch, token: life.token, batch } }
       }
       // Read after the mark: a life that was begun upon a recorded one is then later than what is read here.

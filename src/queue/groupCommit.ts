@@ -33,6 +33,17 @@ export interface GroupCommitListeners {
   onApplied: (names: MemoryName[]) => void
   /** Redis refused what a commit needs of it; told at each try. */
   onRedisError: (error: Error) => void
+  /** A transaction is durable and its jobs know. */
+  onCommit?: ((commit: Commit) => void) | undefined
+}
+
+export interface Commit {
+  durationMs: number
+  /** In Unix milliseconds. */
+  committedAtMs: number
+  writes: readonly Write[]
+  /** Of each write. */
+  outcomes: readonly WriteOutcome[]
 }
 
 export class GroupCommit {
@@ -170,7 +181,9 @@ export class GroupCommit {
   private async apply(writes: Write[], writers: Submission[], record?: EpochRecord): Promise<void> {
     try {
       if (this.storeAway && performance.now() < this.storeAway.untilMs) throw this.storeAway.error
+      const startedAt = performance.now()
       const outcomes = await this.store.apply(writes, record)
+      const durationMs = performance.now() - startedAt
       // Before the jobs are told: whoever waits for one may rely on the memory being marked.
       this.listeners.onApplied(writes.filter((_, position) => outcomes[position]?.outcome === 'applied'))
       for (const [position, submission] of writers.entries()) {
@@ -179,6 +192,7 @@ export class GroupCommit {
         if (outcome && version) submission.resolve({ ...outcome, version })
         else submission.reject(new MemsyncError('MEMSYNC_HANDLER_FAILED', 'the store gave no outcome'))
       }
+      this.listeners.onCommit?.({ durationMs, committedAtMs: Date.now(), writes, outcomes })
     } catch (thrown) {
       const error = storeFailure(thrown)
       if (error.class === 'outage' && error !== this.storeAway?.error) {

@@ -12,6 +12,7 @@ import type { Config } from '../config.ts'
 import { MemsyncError, toMemsyncError } from '../errors.ts'
 import { type MemoryInput, SYNC_QUEUE } from '../jobs/index.ts'
 import { redactMemory } from '../jobs/redact.ts'
+import { queueTelemetry } from '../tracing/current.ts'
 import { connectOnce, redisEndpoint } from './connection.ts'
 import { withinDeadline } from './enqueue.ts'
 import { classifyRedisError } from './redisErrors.ts'
@@ -96,6 +97,7 @@ export class GuestQueue {
       prefix: this.config.queuePrefix,
       skipVersionCheck: true,
       skipMetasUpdate: true,
+      ...queueTelemetry(),
     })
     // Whatever it is, the next command meets it too.
     queue.on('error', () => undefined)

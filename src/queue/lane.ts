@@ -9,7 +9,9 @@ import { DelayedError, type Job, Queue, UnrecoverableError } from 'bullmq'
 import type { Redis } from 'ioredis'
 import { MemsyncError, toMemsyncError } from '../errors.ts'
 import { DEFAULT_ATTEMPTS } from '../jobs/index.ts'
+import { memoryNameIn } from '../jobs/key.ts'
 import type { Logger } from '../logger.ts'
+import { queueTelemetry } from '../tracing/current.ts'
 import { formatFailedReason, nextFailureNote, type Stage } from './failure.ts'
 import { assertReadable, JobFailure, LaneWorker } from './laneWorker.ts'
 import { decideFailure } from './outcome.ts'
@@ -39,6 +41,8 @@ export interface LaneJob {
   attempt: number
 }
 
+export type Setback = 'retried' | 'given_back'
+
 export interface LaneOptions {
   queueName: string
   queuePrefix: string
@@ -56,6 +60,8 @@ export interface LaneOptions {
   onSuccess: () => void
   /** A job used up its attempts or cannot succeed. */
   onDead: (jobId: string) => void
+  /** A job will run again: it failed and has attempts left, or was given back. */
+  onSetback?: ((setback: Setback) => void) | undefined
   /** An error of the worker itself, from Redis. */
   onWorkerError: (error: Error) => void
 }
@@ -78,6 +84,7 @@ export class Lane {
       connection: options.redis,
       prefix: options.queuePrefix,
       skipVersionCheck: true,
+      ...queueTelemetry(),
     })
     this.queue.on('error', options.onWorkerError)
   }
@@ -173,6 +180,7 @@ export class Lane {
       runRetryDelay: 1_000,
       removeOnComplete: KEEP_COMPLETED,
       skipVersionCheck: true,
+      ...queueTelemetry(),
       settings: {
         backoffStrategy: (attempt, _type, error, job) =>
           computeRetryDelayMs(
@@ -193,7 +201,9 @@ export class Lane {
     })
     worker.on('failed', (job) => {
       this.finished++
-      if (job?.id !== undefined && job.finishedOn !== undefined) this.options.onDead(job.id)
+      if (job?.id === undefined) return
+      if (job.finishedOn !== undefined) this.options.onDead(job.id)
+      else this.options.onSetback?.('retried')
     })
     return worker
   }
@@ -223,13 +233,17 @@ export class Lane {
       case 'give-back':
         if (error.code !== 'MEMSYNC_INTERRUPTED') this.options.onDependencyFailure(error)
         await job.moveToDelayed(Date.now() + Math.max(GIVE_BACK_DELAY_MS, error.retryAfterMs ?? 0), token)
+        this.options.onSetback?.('given_back')
         throw new DelayedError()
       case 'dead-letter':
       case 'retry': {
         const stage = this.options.stageOf(error)
         await job.updateProgress({ ...nextFailureNote(job.progress, error, stage, Date.now()) })
         this.options.logger.debug(
-          { jobId: job.id, attempt: job.attemptsMade + 1, code: error.code, class: error.class, stage },
+          {
+            ...{ jobId: job.id, ...memoryNameIn(job.data), attempt: job.attemptsMade + 1 },
+            ...{ code: error.code, class: error.class, stage },
+          },
           'job failed',
         )
         throw action === 'retry' ? failureFor(error) : new UnrecoverableError(formatFailedReason(error))

@@ -8,7 +8,7 @@
  * - It throws at each look at a job whose data is not JSON, so that the job is in flight and stalls for ever. Here its
  *   text becomes its data, as a JSON string, in Redis too: everything that reads the job from then on can.
  */
-import { DelayedError, type Job, type JobJson, UnrecoverableError, Worker } from 'bullmq'
+import { DelayedError, type Job, type JobJson, type Span, UnrecoverableError, Worker } from 'bullmq'
 import { MemsyncError } from '../errors.ts'
 
 /** The job failed for a reason of its own and may be tried again. */
@@ -69,8 +69,9 @@ export class LaneWorker extends Worker {
     job: Job,
     token: string,
     fetchNextCallback?: () => boolean,
+    span?: Span,
   ): Promise<Job> {
-    if (isVerdict(error)) return super.handleFailed(error, job, token, fetchNextCallback)
+    if (isVerdict(error)) return super.handleFailed(error, job, token, fetchNextCallback, span)
     if (!this.closing) this.emit('error', error)
     // BullMQ's type leaves out that there may be no next job.
     return undefined as unknown as Job

@@ -13,10 +13,11 @@ import { type MemsyncError, toMemsyncError } from '../errors.ts'
 import type { MemoryName, Receipt, ReceiptLane, Store } from '../infrastructure/memory/port.ts'
 import { EMBED_JOB, EMBED_QUEUE, PUSH_JOB, PUSH_QUEUE } from '../jobs/index.ts'
 import type { Logger } from '../logger.ts'
+import { jobTelemetry } from '../tracing/current.ts'
 import { DeadLetterSweep } from './deadLetterSweep.ts'
 import { type DeadLetter, DeadLetters } from './deadLetters.ts'
 import { GroupWriter } from './groupWriter.ts'
-import { Lane, type LaneJob } from './lane.ts'
+import { Lane, type LaneJob, type Setback } from './lane.ts'
 import { findPointer, parsePointer, pointerOptions } from './pointer.ts'
 
 const MARK_BATCH = 500
@@ -50,6 +51,9 @@ export interface PointerWorkerOptions {
   onSuccess: () => void
   onDeadLetter?: (entry: DeadLetter) => void
   onWorkerError: (error: Error) => void
+  /** What became of a job that ended well. */
+  onOutcome?: ((outcome: string) => void) | undefined
+  onSetback?: ((setback: Setback) => void) | undefined
 }
 
 export class PointerWorker {
@@ -80,6 +84,7 @@ export class PointerWorker {
       onDependencyFailure: options.onDependencyFailure,
       onSuccess: options.onSuccess,
       onDead: () => this.deadLetterSweep.request(),
+      onSetback: options.onSetback,
       onWorkerError: options.onWorkerError,
     })
     this.deadLetters = new DeadLetters(this.lane.queue, redis, config.queuePrefix, options.onWorkerError)
@@ -138,17 +143,29 @@ export class PointerWorker {
   }
 
   private async process(job: LaneJob, signal: AbortSignal): Promise<unknown> {
-    const { run, lane, logger } = this.options
+    const { run, lane, logger, onOutcome } = this.options
     const startedAt = performance.now()
-    const result = await run(parsePointer(job.data), {
-      attempt: job.attempt,
-      signal,
-      recordReceipt: (of, receipt) => this.record(of, receipt),
-    })
+    const { namespace, key } = parsePointer(job.data)
+    const result = await run(
+      { namespace, key },
+      {
+        attempt: job.attempt,
+        signal,
+        recordReceipt: (of, receipt) => this.record(of, receipt),
+      },
+    )
     logger.debug(
-      { jobId: job.id, lane, ...result, durationMs: Math.round(performance.now() - startedAt) },
+      {
+        jobId: job.id,
+        lane,
+        namespace,
+        key,
+        ...result,
+        durationMs: Math.round(performance.now() - startedAt),
+      },
       'memory done',
     )
+    onOutcome?.(result.outcome)
     return { status: 'success', outcome: result.outcome }
   }
 
@@ -166,7 +183,7 @@ export class PointerWorker {
           names.map((name) => ({
             name: NAMES[this.options.lane].job,
             data: name,
-            opts: pointerOptions(name),
+            opts: { ...pointerOptions(name), ...jobTelemetry(name) },
           })),
         )
       } catch (error) {

@@ -135,16 +135,19 @@ async function start(site: Site, options: StartOptions): Promise<PrivateRedis> {
   const logStart = rotateLog(site.logPath)
   const child = spawnServer(binary, site)
   let failure: string | undefined
+  let wasKilled = false
   child.on('error', (error) => {
     failure = error.message
   })
   child.on('exit', (code, killedBy) => {
+    wasKilled = killedBy !== null
     failure ??= `it ended with ${killedBy ?? `exit code ${code}`}`
   })
   try {
     const end = await awaitAnswer(site, () => failure !== undefined, options)
     if (end === 'gone') {
-      const reason = lastLogLine(site.logPath, logStart) ?? failure
+      // One that ended by itself has said why; the last word of one that was killed is about something else.
+      const reason = (wasKilled ? undefined : lastLogLine(site.logPath, logStart)) ?? failure
       throw unavailable(`${binary} did not start: ${reason} (log: ${site.logPath})`)
     }
     if (end === 'silent') throw unavailable(`${binary} did not answer in time`)

@@ -12,11 +12,12 @@ import type { MemoryName, Store } from '../infrastructure/memory/port.ts'
 import { isJobName, type JobName, type JobTypes, parsePayload } from '../jobs/index.ts'
 import { redactMemory } from '../jobs/redact.ts'
 import type { Logger } from '../logger.ts'
+import { inCommitSpan } from '../tracing/current.ts'
 import { DeadLetterSweep } from './deadLetterSweep.ts'
 import { type DeadLetter, DeadLetters } from './deadLetters.ts'
 import { EpochTracker, OWN_ID_PREFIX } from './epoch.ts'
-import { GroupCommit } from './groupCommit.ts'
-import { Lane, type LaneJob } from './lane.ts'
+import { type Commit, GroupCommit } from './groupCommit.ts'
+import { Lane, type LaneJob, type Setback } from './lane.ts'
 import { conditionError, type RedisCondition, RedisHealth } from './redisHealth.ts'
 
 /** What runs a job of one name. It resolves with the result, or throws. */
@@ -45,6 +46,8 @@ export interface SyncWorkerOptions {
   onDeadLetter?: (entry: DeadLetter) => void
   /** These memories have a new newest version, which is durable. */
   onApplied?: (names: MemoryName[]) => void
+  onCommit?: (commit: Commit) => void
+  onSetback?: (setback: Setback) => void
 }
 
 export class SyncWorker {
@@ -65,6 +68,7 @@ export class SyncWorker {
     this.groupCommit = new GroupCommit(options.store, this.epochs, {
       onApplied: (names) => options.onApplied?.(names),
       onRedisError: (error) => this.redisHealth.report(error),
+      onCommit: options.onCommit,
     })
     this.redisHealth = new RedisHealth(redis, config.queuePrefix, (now, before) =>
       this.redisChanged(now, before),
@@ -83,6 +87,7 @@ export class SyncWorker {
       onDead: () => {
         if (options.collectDeadLetters) this.deadLetterSweep.request()
       },
+      onSetback: options.onSetback,
       onWorkerError: this.redisHealth.report,
     })
     this.deadLetters = new DeadLetters(this.lane.queue, redis, config.queuePrefix, this.redisHealth.report)
@@ -154,20 +159,30 @@ export class SyncWorker {
       attempt: job.attempt,
       signal,
       commit: (write) =>
-        this.groupCommit.submit(
-          { ...write, acceptedAtMs: job.timestamp },
-          { id: job.id, timestamp: job.timestamp, token: job.token },
-          arrivedUnder,
+        inCommitSpan(write, () =>
+          this.groupCommit.submit(
+            { ...write, acceptedAtMs: job.timestamp },
+            { id: job.id, timestamp: job.timestamp, token: job.token },
+            arrivedUnder,
+          ),
         ),
     })
   }
 
-  private runHandler<N extends JobName>(name: N, job: LaneJob, context: HandlerContext): Promise<unknown> {
-    const handler: Handler<N> | undefined = this.options.handlers[name]
+  private async runHandler<N extends JobName>(
+    name: N,
+    job: LaneJob,
+    context: HandlerContext,
+  ): Promise<unknown> {
+    const { handlers, config, logger } = this.options
+    const handler: Handler<N> | undefined = handlers[name]
     if (!handler) throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', `no handler is registered for ${name}`)
-    const { maxValueBytes, redact } = this.options.config
     // Once more, for producers that do not.
-    return handler(redactMemory(parsePayload(name, job.data, maxValueBytes), redact), context)
+    const payload = redactMemory(parsePayload(name, job.data, config.maxValueBytes), config.redact)
+    const result = await handler(payload, context)
+    const { namespace, key } = payload
+    logger.debug({ jobId: job.id, lane: 'sync', job: name, namespace, key }, 'memory done')
+    return result
   }
 
   private applyConcurrency(): void {

@@ -5,6 +5,7 @@
 import { errorText, exitCodeOf } from '../cli/failure.ts'
 import { parseJsonExactly } from '../cli/textInput.ts'
 import { type Config, loadConfig } from '../config.ts'
+import { supervisedExitCode } from '../daemon/exitCode.ts'
 import { MemsyncError, toMemsyncError } from '../errors.ts'
 
 /** Resolves with the exit code: of the daemon, or 0 done, 1 failed, 2 a job or payload that cannot be run. */
@@ -20,7 +21,7 @@ export async function runWorkerProcess(): Promise<number> {
   } catch (thrown) {
     const error = toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
     process.stderr.write(errorText(error, process.env.MEMSYNC_LOG_LEVEL === 'debug'))
-    return exitCodeOf(error.code)
+    return supervisedExitCode(exitCodeOf(error.code))
   }
 }
 

@@ -216,23 +216,29 @@ describe('the embed lane', () => {
     await machine.embed.stop()
     await machine.queue.add('MEMORY_SYNC', { key: 'k1', op: 'delete' })
     await machine.write([['late', 'not embedded yet']])
-    const search = new MemorySearch(machine.config, machine.store)
-    const { found, notEmbedded } = await search.search('memory 3 of some words')
+    const search = new MemorySearch(machine.config)
+    const { found, notEmbedded } = await search.search(machine.store, 'memory 3 of some words')
     expect(found.map(({ key }) => key).toSorted()).toEqual(['k0', 'k2', 'k3', 'k4', 'other'])
     expect(found[0]).toMatchObject({ key: 'k3', excerpt: 'memory 3 of some words' })
     expect(found[0]?.score).toBeCloseTo(1)
     expect(notEmbedded).toBe(1)
     const calls = server.calls
-    const filtered = await search.search(fakeVector('{"nested":"value"}', DIMENSIONS), {
+    const filtered = await search.search(machine.store, fakeVector('{"nested":"value"}', DIMENSIONS), {
       k: 1,
       filter: ({ value }) => typeof value === 'object',
     })
     expect(filtered.found.map(({ key }) => key)).toEqual(['other'])
-    expect((await search.search(fakeVector('x', DIMENSIONS), { namespace: 'alice' })).found).toEqual([])
+    expect(
+      (await search.search(machine.store, fakeVector('x', DIMENSIONS), { namespace: 'alice' })).found,
+    ).toEqual([])
     expect(server.calls).toBe(calls)
-    await expect(search.search(fakeVector('x', 4))).rejects.toMatchObject({ code: 'MEMSYNC_BAD_USAGE' })
-    await expect(search.search(' ')).rejects.toMatchObject({ code: 'MEMSYNC_BAD_USAGE' })
-    await expect(search.search('x', { k: 0 })).rejects.toMatchObject({ code: 'MEMSYNC_BAD_USAGE' })
+    await expect(search.search(machine.store, fakeVector('x', 4))).rejects.toMatchObject({
+      code: 'MEMSYNC_BAD_USAGE',
+    })
+    await expect(search.search(machine.store, ' ')).rejects.toMatchObject({ code: 'MEMSYNC_BAD_USAGE' })
+    await expect(search.search(machine.store, 'x', { k: 0 })).rejects.toMatchObject({
+      code: 'MEMSYNC_BAD_USAGE',
+    })
     await search.close()
   })
 
@@ -247,8 +253,8 @@ describe('the embed lane', () => {
     release()
     await machine.embedded()
     expect(await machine.find(fakeVector('second', DIMENSIONS), 1)).toEqual(['k'])
-    const search = new MemorySearch(machine.config, machine.store)
-    const { found } = await search.search(fakeVector('second', DIMENSIONS))
+    const search = new MemorySearch(machine.config)
+    const { found } = await search.search(machine.store, fakeVector('second', DIMENSIONS))
     expect(found[0]).toMatchObject({ key: 'k', excerpt: 'second' })
     await search.close()
   })

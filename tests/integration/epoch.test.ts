@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { openStore } from '../../src/infrastructure/memory/index.ts'
 import { SYNC_QUEUE } from '../../src/jobs/index.ts'
 import { connectRedis, redisEndpoint, waitUntilReady } from '../../src/queue/connection.ts'
-import { EpochTracker } from '../../src/queue/epoch.ts'
+import { EpochTracker, vouchWindowMs } from '../../src/queue/epoch.ts'
 import { BUILT_IN_HANDLERS } from '../../src/queue/index.ts'
 import { type Machine, startMachine } from '../support/machine.ts'
 import { keysOf } from '../support/producer.ts'
@@ -19,7 +19,7 @@ afterEach(async () => {
 })
 
 /** As a process of its own would have it: its own connection, its own handle on the store. */
-async function processOf() {
+async function processOf(nowMs?: () => number) {
   const store = await openStore(machine.config)
   const redis = connectRedis(redisEndpoint(machine.config), 'worker')
   redis.on('error', () => undefined)
@@ -28,7 +28,7 @@ async function processOf() {
     () => redis.disconnect(),
     () => store.close(),
   )
-  const epochs = new EpochTracker(redis, store, machine.config.queuePrefix, SYNC_QUEUE)
+  const epochs = new EpochTracker(redis, store, machine.config.queuePrefix, SYNC_QUEUE, nowMs)
   /** Checks and commits, as each transaction does; resolves with the epochs it committed under. */
   const commit = async (times: number) => {
     const seen: number[] = []
@@ -39,11 +39,11 @@ async function processOf() {
     }
     return seen
   }
-  return { store, commit }
+  return { store, redis, epochs, commit }
 }
 
 async function processes() {
-  const all = await Promise.all(Array.from({ length: PROCESSES }, processOf))
+  const all = await Promise.all(Array.from({ length: PROCESSES }, () => processOf()))
   return async (times: number) => new Set((await Promise.all(all.map(({ commit }) => commit(times)))).flat())
 }
 
@@ -80,6 +80,62 @@ describe('processes that share a Redis and a store', () => {
     expect(totals.synced + totals.superseded).toBe(2000)
     for (const worker of workers) expect(worker.lane.finishedCount).toBeGreaterThan(0)
     expect((await machine.store.readEpoch()).epoch).toBe(1)
+  })
+})
+
+describe('commits without a check of their own', () => {
+  it('are made for no longer than a new life would need to overtake the old one', () => {
+    expect([0, 100, 5000, 10_000, 1e9].map(vouchWindowMs)).toEqual([0, 1, 50, 100, 100])
+  })
+
+  it('need ids that grow, of the life that was checked, soon after the check and on the same connection', async () => {
+    machine = await startMachine()
+    let nowMs = 1000
+    await machine.redis.set(machine.queue.toKey('id'), 1e8)
+    const { store, redis, epochs } = await processOf(() => nowMs)
+    const arrival = (sequence: number, arrivedUnder = epochs.life) => [
+      { job: { id: String(sequence), timestamp: 0 }, arrivedUnder },
+    ]
+    const check = async () => store.apply([], (await epochs.check()).record)
+    await check()
+    expect(epochs.vouches(arrival(5000))).toBe(false)
+    await check()
+    expect(epochs.vouches(arrival(5001))).toBe(true)
+    expect(epochs.vouches(arrival(5001))).toBe(false)
+    expect(epochs.vouches(arrival(5002, { epoch: 9, token: 't', boundaryMs: 0, epochBefore: 8 }))).toBe(false)
+    expect(epochs.vouches([{ job: { id: 'spool-1-1-0', timestamp: 0 }, arrivedUnder: epochs.life }])).toBe(
+      false,
+    )
+    nowMs += vouchWindowMs(5002) + 1
+    expect(epochs.vouches(arrival(5003))).toBe(false)
+    // That began a check ahead of need.
+    let id = 5004
+    await waitFor('the check is answered', async () => epochs.vouches(arrival(id++)))
+    const ended = new Promise((resolve) => redis.once('close', resolve))
+    redis.disconnect(true)
+    await ended
+    expect(epochs.vouches(arrival(1e7))).toBe(false)
+  })
+
+  it('never let a write of the old life stand above one of the new, however many come in both', async () => {
+    machine = await startMachine()
+    await machine.startWorker()
+    const keys = keysOf('k', 20)
+    const add = (value: string) =>
+      machine.queue.addBulk(
+        keys.map((key) => ({ name: 'MEMORY_SYNC', data: { key, value }, opts: { attempts: 1 } })),
+      )
+    for (let epoch = 1; epoch <= 3; epoch++) {
+      for (let round = 0; round < 150; round++) await add(`old ${epoch} ${round}`)
+      await waitFor(
+        'commits go without a check',
+        async () => (await machine.store.totals()).synced > 1500 * epoch,
+      )
+      await machine.redis.flushall()
+      for (let round = 0; round < 20; round++) await add(`new ${epoch} ${round}`)
+      await machine.drained()
+      for (const key of keys) expect((await machine.store.find(key))?.value).toBe(`new ${epoch} 19`)
+    }
   })
 })
 

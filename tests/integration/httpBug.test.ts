@@ -18,6 +18,7 @@ it('is a 500 by its code and place alone', async () => {
     search: async () => fail(),
     store: fail,
     status: async () => fail(),
+    metrics: async () => fail(),
     isStalled: fail,
     maxValueBytes: 1000,
   }
@@ -31,6 +32,7 @@ it('is a 500 by its code and place alone', async () => {
   try {
     for (const path of [
       '/v1/status',
+      '/metrics',
       '/v1/memories',
       '/v1/memories/n/k',
       '/v1/search?q=a',

@@ -75,31 +75,108 @@ describe('the files', () => {
     expect(readdirSync(dirname(path))).toEqual(['memory.db'])
   })
 
-  it('sync every commit of memories, none of receipts, and wait for other writers', async () => {
-    const path = newPath()
-    await makeStore(path)
-    const trace = execFileSync(process.execPath, [
+  /** Runs a script on a store whose syncs of the log are counted, held back or made to fail; resolves with its output. */
+  function withSyncsInHand(path: string, script: string): unknown {
+    const module = new URL('../../src/infrastructure/memory/sqlite.ts', import.meta.url).href
+    const output = execFileSync(process.execPath, [
       ...['--input-type=module', '--eval'],
-      `import { DatabaseSync } from 'node:sqlite'
+      `import fs, { statSync } from 'node:fs'
+       import { syncBuiltinESMExports } from 'node:module'
+       import { DatabaseSync } from 'node:sqlite'
+       const path = ${JSON.stringify(path)}
        const seen = []
-       const exec = DatabaseSync.prototype.exec
-       DatabaseSync.prototype.exec = function (sql) { const result = exec.call(this, sql); if (sql === 'COMMIT') {
-         const read = (name) => Object.values(this.prepare('PRAGMA ' + name).get())[0]
-         seen.push(['journal_mode', 'synchronous', 'busy_timeout'].map(read)) } return result }
-       const { openSqliteStore } = await import(${JSON.stringify(new URL('../../src/infrastructure/memory/sqlite.ts', import.meta.url).href)})
-       const store = await openSqliteStore(${JSON.stringify(path)})
-       await store.nextLocalVersion()
-       await store.apply([], { epoch: 1, token: 't', batch: 1 })
-       const receipt = { lane: 'push', version: { epoch: 1, sequence: 1, index: 0 }, contentHash: '', atMs: 1 }
-       await store.recordReceipt('k1', 'default', receipt)
-       await store.apply([])
+       let failure
+       let hold
+       const fdatasync = fs.fdatasync
+       fs.fdatasync = (file, done) => {
+         seen.push('sync')
+         if (failure) return setImmediate(done, Object.assign(new Error(failure), { code: failure, syscall: 'fdatasync' }))
+         const held = hold
+         fdatasync(file, (error) => (held ? held.then(() => done(error)) : done(error)))
+       }
+       syncBuiltinESMExports()
+       const { openSqliteStore } = await import(${JSON.stringify(module)})
+       const store = await openSqliteStore(path)
+       const set = (key, sequence) => ({ op: 'set', namespace: 'default', key, valueJson: '1', acceptedAtMs: 1,
+         version: { epoch: 1, sequence, index: 0 } })
+       ${script}
+       await store.close()
        console.log(JSON.stringify(seen))`,
     ])
-    expect(JSON.parse(trace.toString())).toEqual([
-      ['wal', 2, 2000],
-      ['wal', 1, 2000],
-      ['wal', 2, 2000],
+    return JSON.parse(output.toString())
+  }
+
+  it('are on disk before a write of memories resolves, and not for the sake of a receipt', async () => {
+    const path = newPath()
+    await makeStore(path)
+    const script = `
+      const held = Promise.withResolvers()
+      hold = held.promise
+      const written = store.apply([set('a', 101)]).then(() => seen.push('resolved'))
+      seen.push((await store.find('a')) ? 'visible' : 'missing')
+      setTimeout(() => { seen.push('released'); held.resolve() }, 50)
+      await written
+      hold = undefined
+      await store.nextLocalVersion()
+      const receipt = { lane: 'push', version: { epoch: 1, sequence: 101, index: 0 }, contentHash: '', atMs: 1 }
+      seen.push(await store.recordReceipt('a', 'default', receipt))`
+    expect(withSyncsInHand(path, script)).toEqual(['visible', 'sync', 'released', 'resolved', true])
+  })
+
+  it('share a sync where they come at the same time, and none that began before them', async () => {
+    const path = newPath()
+    await makeStore(path)
+    const script = `
+      const held = Promise.withResolvers()
+      hold = held.promise
+      const first = [store.apply([set('a', 101)]), store.apply([set('b', 102)])]
+      while (seen.length === 0) await new Promise(setImmediate)
+      hold = undefined
+      const later = ['c', 'd', 'e'].map((key, index) => store.apply([set(key, 103 + index)]).then(() => seen.push(key)))
+      held.resolve()
+      await Promise.all([...first, ...later])`
+    expect(withSyncsInHand(path, script)).toEqual(['sync', 'sync', 'c', 'd', 'e'])
+  })
+
+  it('count for nothing after a sync that failed, until the log has been copied into the database', async () => {
+    const path = newPath()
+    await makeStore(path)
+    const script = `
+      const outcome = (write) => store.apply([write]).then(([{ outcome, repeated }]) => [outcome, repeated], ({ code }) => code)
+      failure = 'EIO'
+      seen.push(await outcome(set('a', 101)))
+      failure = undefined
+      const reader = new DatabaseSync(path, { readOnly: true })
+      reader.exec('BEGIN; SELECT * FROM memories')
+      seen.push(await outcome(set('a', 101)))
+      reader.close()
+      seen.push(await outcome(set('a', 101)), statSync(path + '-wal').size)
+      seen.push(await outcome(set('b', 102)))`
+    const away = 'MEMSYNC_STORE_UNAVAILABLE'
+    expect(withSyncsInHand(path, script)).toEqual([
+      'sync',
+      away,
+      away,
+      'sync',
+      ['applied', true],
+      0,
+      'sync',
+      ['applied', false],
     ])
+  })
+
+  it('wait for other writers, and the log is synced before it is copied back', async () => {
+    const path = newPath()
+    await makeStore(path)
+    const script = `
+      const exec = DatabaseSync.prototype.exec
+      DatabaseSync.prototype.exec = function (sql) {
+        const read = (name) => Object.values(this.prepare('PRAGMA ' + name).get())[0]
+        if (sql === 'COMMIT') seen.push(['journal_mode', 'synchronous', 'busy_timeout'].map(read))
+        return exec.call(this, sql)
+      }
+      await store.apply([set('a', 101)])`
+    expect(withSyncsInHand(path, script)).toEqual([['wal', 1, 2000], 'sync'])
   })
 })
 

@@ -181,6 +181,32 @@ it('`memsync daemon` is the daemon, until a signal', async () => {
   expect(await ended).toEqual([0, null])
 })
 
+describe('beside a daemon that uses another Redis', () => {
+  const cli = commandLine()
+  it.each([
+    ['a job to wait for', ['enqueue', 'k', '1', '--wait']],
+    ['many memories', ['enqueue', '--ndjson', '-']],
+    ['dead letters', ['dlq', 'list']],
+  ])('what would go to the wrong one is refused: %s', async (_what, args) => {
+    const redis = await startTestRedis()
+    const daemon = await startDaemon(cli.dataDir, { REDIS_URL: redis.url })
+    try {
+      const { code, stderr } = await cli.run(args, { input: '{"key":"k","value":1}\n' })
+      expect({ code, stderr }).toEqual({
+        code: 2,
+        stderr: expect.stringContaining('REDIS_URL: the daemon of'),
+      })
+      expect(stderr).toContain(`uses ${redis.url.replace('//', '')}`)
+      const named = await cli.run(args, { env: { REDIS_URL: redis.url }, input: '{"key":"k","value":1}\n' })
+      expect(named.code).toBe(0)
+    } finally {
+      daemon.kill('SIGTERM')
+      await daemon.ended
+      await redis.stop()
+    }
+  })
+})
+
 describe('without a daemon', () => {
   it('enqueue is accepted on disk with a notice, and the next daemon carries it through in order', async () => {
     const cli = commandLine()
@@ -235,7 +261,8 @@ describe('without a daemon', () => {
       const cli = commandLine()
       const env = { REDIS_URL: redis.url }
       await cli.run(['enqueue', 'a', '1', '--wait'], { env })
-      await cli.run(['enqueue', 'b', '1'], { env })
+      // Many at once never go to the spool, however slow the machine.
+      await cli.run(['enqueue', '--ndjson', '-'], { env, input: '{"key":"b","value":1}\n' })
       expect((await cli.json(['status'], { env })).document).toMatchObject({
         daemon: { running: false },
         redis: { state: 'up' },

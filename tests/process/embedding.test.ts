@@ -1,4 +1,7 @@
 /** Embedding from the outside: the built daemon and commands beside a server that speaks the embeddings API. */
+import { request } from 'node:http'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type CommandLine, commandLine, HAS_TERMINAL, runOnTerminal } from '../support/cli.ts'
 import { startDaemon, type TestDaemon } from '../support/daemon.ts'
@@ -32,6 +35,16 @@ async function embedded(count: number): Promise<void> {
 
 async function enqueue(key: string, value: string, ...flags: string[]): Promise<void> {
   expect((await memsync.run(['enqueue', key, value, '--wait', ...flags], { env })).code).toBe(0)
+}
+
+function ask(socketPath: string, path: string): Promise<{ body: string }> {
+  return new Promise((resolve, reject) => {
+    request({ socketPath, path, headers: { host: 'localhost' } }, async (response) => {
+      resolve({ body: await text(response) })
+    })
+      .on('error', reject)
+      .end()
+  })
 }
 
 describe('embedding', () => {
@@ -81,6 +94,34 @@ describe('embedding', () => {
     const again = await memsync.json(['search', 'soup, most days', '-k', '1'], { env })
     expect(again.document).toMatchObject({ found: [{ key: 'lunch' }], notEmbedded: 0 })
   }, 90_000)
+
+  it('is used by what HTTP and agents search with, which goes on by words alone while the server is away', async () => {
+    const socket = join(memsync.dataDir, 'http.sock')
+    daemon = await startDaemon(memsync.dataDir, { ...env, MEMSYNC_HTTP: `unix:${socket}` })
+    await enqueue('breakfast', 'she likes porridge', '--embed')
+    await enqueue('lunch', 'soup, most days', '--embed')
+    await enqueue('silent', 'porridge without --embed')
+    await embedded(2)
+    const search = async (query: string) => {
+      const { body } = await ask(socket, `/v1/search?q=${encodeURIComponent(query)}`)
+      const { hits, byMeaning } = JSON.parse(body) as { hits: { key: string }[]; byMeaning: boolean }
+      return { keys: hits.map(({ key }) => key), byMeaning }
+    }
+    expect(await search('porridge')).toEqual({
+      keys: expect.arrayContaining(['breakfast', 'silent']),
+      byMeaning: true,
+    })
+    // Its own text is the nearest, and holds its words too.
+    expect((await search('she likes porridge')).keys[0]).toBe('breakfast')
+    expect((await search('no such word')).keys).toHaveLength(2)
+    await server.close()
+    expect(await search('porridge')).toEqual({
+      keys: expect.arrayContaining(['breakfast', 'silent']),
+      byMeaning: false,
+    })
+    expect(await search('no such word')).toEqual({ keys: [], byMeaning: false })
+    server = await startFakeOpenai()
+  })
 
   it('without a key waits, says so, and refuses to search with one clear error', async () => {
     const { OPENAI_BASE_URL: _, ...keyless } = env

@@ -13,7 +13,7 @@ import { startTestRedis, type TestRedis } from '../support/redis.ts'
 import { waitFor } from '../support/waitFor.ts'
 
 interface Responses {
-  [status: string]: { content: { 'application/json': { schema: object } } }
+  [status: string]: { content: Record<string, { schema: object }> }
 }
 interface Document {
   openapi: string
@@ -120,6 +120,7 @@ const CASES: Record<string, Record<number, [path: string, asked?: Asked][]>> = {
   'DELETE /v1/memories/{namespace}/{key}': { 202: [['/v1/memories/n/none']], 400: [['/v1/memories/n/%']] },
   'GET /v1/search': { 200: [['/v1/search?q=whale']], 400: [['/v1/search']] },
   'GET /v1/status': { 200: [['/v1/status']], 400: [['/v1/status?x=1']] },
+  'GET /metrics': { 200: [['/metrics']], 400: [['/metrics?x=1']] },
   'GET /healthz': { 200: [['/healthz']] },
   'GET /readyz': { 200: [['/readyz']] },
   'GET /openapi.json': { 200: [['/openapi.json']] },
@@ -131,6 +132,7 @@ const NOT_PROVOKED = [
   'GET /v1/memories/{namespace}/{key} 503',
   'GET /v1/search 503',
   'GET /v1/status 503',
+  'GET /metrics 503',
   'GET /healthz 503',
 ]
 
@@ -140,10 +142,12 @@ it('says of each answer, in each documented status, what it is', async () => {
     const [method = '', documentedPath = ''] = route.split(' ')
     const answer = await http.ask(method, path, asked)
     expect(`${route} ${answer.status}`).toBe(`${route} ${status}`)
-    const schema =
-      document.paths[documentedPath]?.[method.toLowerCase()]?.responses[status]?.content['application/json']
-        .schema
-    expect(schema && problemOf(schema, answer.json), `${route} ${status}: ${answer.text}`).toBe(undefined)
+    const content = document.paths[documentedPath]?.[method.toLowerCase()]?.responses[status]?.content ?? {}
+    const type = answer.headers['content-type']?.split(';')[0] ?? ''
+    expect(Object.keys(content), `${route} ${status}`).toEqual([type])
+    const { schema = {} } = content[type] ?? {}
+    const body = type === 'application/json' ? answer.json : answer.text
+    expect(problemOf(schema, body), `${route} ${status}: ${answer.text}`).toBe(undefined)
     seen.add(`${route} ${status}`)
   }
   for (const [route, statuses] of Object.entries(CASES)) {

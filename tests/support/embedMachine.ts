@@ -6,6 +6,7 @@ import { EmbedService } from '../../src/daemon/embedService.ts'
 import { Notifier } from '../../src/daemon/notifier.ts'
 import { readVectors } from '../../src/infrastructure/memory/embedding.ts'
 import { EMBED_QUEUE } from '../../src/jobs/index.ts'
+import { Measurements } from '../../src/metrics/measurements.ts'
 import { connectRedis, redisEndpoint } from '../../src/queue/connection.ts'
 import { DeadLetters } from '../../src/queue/deadLetters.ts'
 import type { SyncWorker } from '../../src/queue/syncWorker.ts'
@@ -57,6 +58,7 @@ export async function startEmbedMachine(
     notifier: new Notifier(config, logger),
     onDeadLetter: () => undefined,
     onWorkerError: sync.redisHealth.report,
+    measurements: new Measurements(),
   })
   await embed.start()
   const service = embed

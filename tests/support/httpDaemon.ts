@@ -10,7 +10,7 @@ export interface HttpAnswer {
   status: number
   headers: IncomingHttpHeaders
   text: string
-  /** The body, which is always JSON. */
+  /** The body, where it is JSON. */
   json: Record<string, unknown>
 }
 
@@ -84,7 +84,8 @@ export function send(
       incoming.on('error', reject)
       incoming.on('end', () => {
         const text = Buffer.concat(chunks).toString('utf8')
-        const json = text === '' ? {} : (JSON.parse(text) as Record<string, unknown>)
+        const isJson = incoming.headers['content-type']?.startsWith('application/json') ?? false
+        const json = isJson && text !== '' ? (JSON.parse(text) as Record<string, unknown>) : {}
         resolve({ status: incoming.statusCode ?? 0, headers: incoming.headers, text, json })
       })
     })

@@ -5,6 +5,7 @@ import { PushService } from '../../src/daemon/pushService.ts'
 import type { StoredMemory } from '../../src/infrastructure/memory/port.ts'
 import type { Remote } from '../../src/infrastructure/remote/port.ts'
 import type { Logger } from '../../src/logger.ts'
+import { Measurements } from '../../src/metrics/measurements.ts'
 import { connectRedis, redisEndpoint, waitUntilReady } from '../../src/queue/connection.ts'
 import type { SyncWorker } from '../../src/queue/syncWorker.ts'
 import { type Machine, startMachine } from './machine.ts'
@@ -48,6 +49,7 @@ export async function startPushMachine(
     notifier: new Notifier(config, logger),
     onDeadLetter: () => undefined,
     onWorkerError: sync.redisHealth.report,
+    measurements: new Measurements(),
     onStalled: options.onStalled ?? (() => undefined),
   })
   await push.start()

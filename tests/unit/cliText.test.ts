@@ -1,9 +1,11 @@
 /** The command's pure parts: what its arguments mean, and what it says. */
+
 import { describe, expect, it } from 'vitest'
 import { formatDuration, parseDurationMs } from '../../src/cli/duration.ts'
 import { errorText, exitCodeOf } from '../../src/cli/failure.ts'
 import { printable, printableLines } from '../../src/cli/output.ts'
 import { parseRate } from '../../src/cli/redrive.ts'
+import { mayBeSame } from '../../src/cli/sameRedis.ts'
 import { maskSecret } from '../../src/cli/settings.ts'
 import { decodeUtf8, parseJsonExactly, parseMetadata, parseValueText } from '../../src/cli/textInput.ts'
 import { ERROR_CODES, type ErrorCode, MemsyncError } from '../../src/errors.ts'
@@ -173,4 +175,21 @@ describe('a secret', () => {
     ['hunter2', '********'],
     ['{"key":"k","value":"hunter2"}', '********'],
   ])('%s is shown as %s', (text, expected) => expect(maskSecret(text)).toBe(expected))
+})
+
+describe('two addresses of a Redis', () => {
+  it.each([
+    ['redis://127.0.0.1:6379', 'redis://localhost', true],
+    ['redis://127.0.0.1:6379', 'redis://[::1]:6379', true],
+    ['redis://127.0.0.1:6379', 'redis://127.0.0.1:6380', false],
+    ['redis://127.0.0.1:6379/1', 'redis://localhost:6379/2', false],
+    ['redis://db.example:6379', 'redis://10.0.0.7:6379', true],
+    ['redis://db.example:6379', 'redis://db.example:6380', false],
+    ['unix:/a/redis.sock', 'unix:/a/redis.sock', true],
+    ['unix:/a/redis.sock', 'unix:/b/redis.sock', false],
+    ['unix:/a/redis.sock', 'redis://localhost:6379', false],
+  ])('%s and %s: may be one Redis: %s', (one, other, expected) => {
+    expect(mayBeSame(one, other)).toBe(expected)
+    expect(mayBeSame(other, one)).toBe(expected)
+  })
 })

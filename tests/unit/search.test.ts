@@ -1,6 +1,7 @@
 /** The search by words: what it finds, in which order, and when it stops. */
 import { describe, expect, it } from 'vitest'
 import type { ListOptions, ListPage, StoredMemory } from '../../src/infrastructure/memory/port.ts'
+import { fuse } from '../../src/producers/meaningSearch.ts'
 import { searchByWords } from '../../src/producers/search.ts'
 
 const memory = (key: string, value: StoredMemory['value'], acceptedAtMs = 0): StoredMemory => ({
@@ -114,5 +115,22 @@ it.each([
   await expect(searchByWords(storeOf([]), { query, limit: 1 })).rejects.toMatchObject({
     code: 'MEMSYNC_BAD_REQUEST',
     message: expect.stringContaining(message),
+  })
+})
+
+describe('two lists of hits', () => {
+  const hit = (key: string, excerpt = key) => ({ memory: memory(key, key), excerpt })
+  it('are one, with what both have first, and each once', () => {
+    const fused = fuse([
+      [hit('a', 'word'), hit('b'), hit('both', 'word')],
+      [hit('c'), hit('both', 'meaning')],
+    ])
+    expect(fused.map(({ memory: { key } }) => key)).toEqual(['both', 'a', 'c', 'b'])
+    expect(fused[0]?.excerpt).toBe('word')
+  })
+
+  it('are as they were where the other is empty', () => {
+    expect(fuse([[hit('a'), hit('b')], []]).map(({ memory: { key } }) => key)).toEqual(['a', 'b'])
+    expect(fuse([[], []])).toEqual([])
   })
 })

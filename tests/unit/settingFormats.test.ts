@@ -1,6 +1,6 @@
 /** What the text of a setting may be. */
 import { describe, expect, it } from 'vitest'
-import { isLoopback, listenAddress, token, yesOrNo } from '../../src/settingFormats.ts'
+import { headers, isLoopback, listenAddress, ratio, token, yesOrNo } from '../../src/settingFormats.ts'
 
 describe('an address to listen on', () => {
   it.each([
@@ -41,6 +41,23 @@ it('a token has 16 characters that a header can carry', () => {
   expect(token('0123456789abcdef')).toBe('0123456789abcdef')
   for (const text of ['0123456789abcde', '0123456789 abcdef', '0123456789abcdé!', '0123456789abcdef\n']) {
     expect(() => token(text)).toThrow(/16 or more/)
+  }
+})
+
+it('headers are names and values, however they are spaced', () => {
+  expect(headers('authorization=Bearer a=b, x-tenant = one')).toEqual({
+    authorization: 'Bearer a=b',
+    'x-tenant': 'one',
+  })
+  for (const text of ['', 'authorization', '=one', 'a b=c', 'a=', 'a=b,', 'a=b\nc=d', 'a=ü']) {
+    expect(() => headers(text), text).toThrow('is not NAME=VALUE')
+  }
+})
+
+it('a ratio is from 0 to 1', () => {
+  expect(['0', '1', '0.25', '.5', '1.0'].map(ratio)).toEqual([0, 1, 0.25, 0.5, 1])
+  for (const text of ['', '1.1', '-0.1', '50%', 'NaN', '1e-1', 'half']) {
+    expect(() => ratio(text), text).toThrow('is not a number from 0 to 1')
   }
 })
 

@@ -219,13 +219,13 @@ class LazyMemoryStore implements KeyValueStore {
     this.#search.catch(() => {
       this.#search = undefined
     })
-    return (await this.#search).search(query, options)
+    return (await this.#search).search(await this.#openReader(), query, options)
   }
 
   async #openSearch(): Promise<MemorySearch> {
     // Loaded here, as most users of the store never search.
     const { MemorySearch } = await import('./search.ts')
-    return new MemorySearch(this.#readSettings(), await this.#openReader())
+    return new MemorySearch(this.#readSettings())
   }
 
   async close(): Promise<void> {

@@ -18,6 +18,8 @@ export interface SearchOptions {
   namespace?: string
   /** Only memories it is true of; asked nearest first, until enough were taken. */
   filter?: (memory: StoredMemory) => boolean | Promise<boolean>
+  /** Ends the wait for the embedding server. */
+  signal?: AbortSignal
 }
 
 export interface FoundMemory {
@@ -39,33 +41,36 @@ export interface SearchResult {
 /** Holds the index of the vectors between searches. */
 export class MemorySearch {
   readonly #config: Config
-  readonly #store: Store
   readonly #embedder: Embedder
   #vectors: VectorStore | undefined
 
-  /** @param store stays the caller's */
-  constructor(config: Config, store: Store) {
+  constructor(config: Config) {
     this.#config = config
-    this.#store = store
     this.#embedder = openEmbedder(config)
   }
 
   /**
+   * @param store holds the memories, and stays the caller's
    * @param query a text, which makes one call, or a vector of the model, which makes none
-   * @throws MEMSYNC_BAD_USAGE; MEMSYNC_EMBEDDER_CREDENTIALS without a key; what the embedder throws
+   * @throws MEMSYNC_BAD_USAGE; MEMSYNC_EMBEDDER_CREDENTIALS without a key; MEMSYNC_INTERRUPTED on `signal`;
+   *   what the embedder throws
    */
-  async search(query: string | Float32Array, options: SearchOptions = {}): Promise<SearchResult> {
-    const { k = 10, namespace, filter } = options
+  async search(
+    store: Pick<Store, 'find' | 'countUnembedded'>,
+    query: string | Float32Array,
+    options: SearchOptions = {},
+  ): Promise<SearchResult> {
+    const { k = 10, namespace, filter, signal } = options
     if (!Number.isInteger(k) || k < 1 || k > MAX_HITS) {
       throw new MemsyncError('MEMSYNC_BAD_USAGE', `k: is not a whole number from 1 to ${MAX_HITS}`)
     }
-    const vector = typeof query === 'string' ? await this.#embed(query) : query
+    const vector = typeof query === 'string' ? await this.#embed(query, signal) : query
     this.#vectors ??= readVectors(this.#config)
     const hits = await this.#vectors?.search(vector, {
       k,
       ...(namespace === undefined ? {} : { namespace }),
       filter: async (candidate) => {
-        const memory = await this.#store.find(candidate.key, candidate.namespace)
+        const memory = await store.find(candidate.key, candidate.namespace)
         if (!memory?.embed || memory.deleted) return false
         return filter === undefined || filter(memory)
       },
@@ -77,8 +82,15 @@ export class MemorySearch {
         score,
         excerpt,
       })),
-      notEmbedded: await this.#store.countUnembedded(namespace),
+      notEmbedded: await store.countUnembedded(namespace),
     }
+  }
+
+  /** Whether there is anything to find, and a server to embed a text with. */
+  async canFind(): Promise<boolean> {
+    if (this.#config.openaiApiKey === undefined && this.#config.openaiBaseUrl === undefined) return false
+    this.#vectors ??= readVectors(this.#config)
+    return this.#vectors !== undefined && (await this.#vectors.totals()).memories > 0
   }
 
   async close(): Promise<void> {
@@ -86,9 +98,9 @@ export class MemorySearch {
     this.#vectors = undefined
   }
 
-  async #embed(text: string): Promise<Float32Array> {
+  async #embed(text: string, signal = new AbortController().signal): Promise<Float32Array> {
     if (text.trim() === '') throw new MemsyncError('MEMSYNC_BAD_USAGE', 'the text to search for is empty')
-    const { vectors } = await this.#embedder.embed([text.toWellFormed()], new AbortController().signal)
+    const { vectors } = await this.#embedder.embed([text.toWellFormed()], signal)
     return vectors[0] as Float32Array
   }
 }

@@ -1,8 +1,10 @@
 /**
- * The store on SQLite (`node:sqlite`): one file in write-ahead mode, every commit on disk before it is reported.
+ * The store on SQLite (`node:sqlite`): one file in write-ahead mode, every commit on disk before it is reported (see
+ * `logSync.ts`).
  *
  * - Any number of processes may read and write it at once: writers wait for one another for up to 2 s.
- * - Calls take effect in the order in which they are made; each runs to its end before it returns its promise.
+ * - Calls take effect in the order in which they are made, each before it returns its promise; that of a write resolves
+ *   once the write is on disk.
  * - Errors are MEMSYNC_STORE_UNAVAILABLE (try again: disk full, busy, read-only, I/O, moved away, closed) or
  *   MEMSYNC_STORE_CORRUPT, MEMSYNC_STORE_NEWER (at opening, before anything is written).
  */
@@ -12,6 +14,7 @@ import type { DatabaseSync } from 'node:sqlite'
 import { MemsyncError } from '../../errors.ts'
 import { DEFAULT_NAMESPACE } from '../../jobs/key.ts'
 import type { Version } from '../../jobs/version.ts'
+import { LogSync } from './logSync.ts'
 import type {
   BehindPage,
   EpochRecord,
@@ -39,7 +42,7 @@ interface Connection {
   db: DatabaseSync
   reader: SqliteReader
   /** Absent where the store is open for reading only. */
-  writer?: SqliteWriter
+  writer?: { statements: SqliteWriter; log: LogSync }
   /** The file as it was opened, by device and inode. */
   file: Stats
 }
@@ -50,18 +53,16 @@ function connect(path: string, options: StoreOptions): Connection | undefined {
     return db && { db, reader: new SqliteReader(db), file: statSync(path) }
   }
   const db = openForWriting(path)
-  const writer = new SqliteWriter(db, options.historyVersions ?? DEFAULT_HISTORY_VERSIONS)
-  return { db, reader: new SqliteReader(db), writer, file: statSync(path) }
+  const statements = new SqliteWriter(db, options.historyVersions ?? DEFAULT_HISTORY_VERSIONS)
+  const log = new LogSync(`${path}-wal`, () => emptyLog(db))
+  return { db, reader: new SqliteReader(db), writer: { statements, log }, file: statSync(path) }
 }
 
-/** Commits what `work` does without waiting for the disk; the next write that does wait takes it along. */
-function withoutSync<T>(db: DatabaseSync, work: () => T): T {
-  db.exec('PRAGMA synchronous = NORMAL')
-  try {
-    return work()
-  } finally {
-    db.exec('PRAGMA synchronous = FULL')
-  }
+/** Brings all commits into the database itself, on disk, and the log to nothing. @throws where another uses the log */
+function emptyLog(db: DatabaseSync): void {
+  const { busy } = db.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get() as { busy: number }
+  if (busy)
+    throw new MemsyncError('MEMSYNC_STORE_UNAVAILABLE', 'the log cannot be emptied while others use it')
 }
 
 class SqliteStore implements Store {
@@ -98,7 +99,7 @@ class SqliteStore implements Store {
   }
 
   /** The connection, where a commit would land in the file of this name and not in one that was moved away. */
-  #writable(): { db: DatabaseSync; writer: SqliteWriter } {
+  #writable(): { db: DatabaseSync; statements: SqliteWriter; log: LogSync } {
     if (this.#closed) throw this.#unavailable('is closed')
     const connection = this.#connection
     if (!connection?.writer) throw this.#unavailable('is open for reading only')
@@ -106,15 +107,15 @@ class SqliteStore implements Store {
     if (file?.ino !== connection.file.ino || file.dev !== connection.file.dev) {
       throw this.#unavailable('was moved or deleted while open; put it back, or start the process again')
     }
-    return { db: connection.db, writer: connection.writer }
+    return { db: connection.db, ...connection.writer }
   }
 
-  #write<T>(write: (writer: SqliteWriter) => T): T {
+  #commit<T>(write: (statements: SqliteWriter) => T): T {
     return this.#guard(() => {
-      const { db, writer } = this.#writable()
+      const { db, statements } = this.#writable()
       try {
         db.exec('BEGIN IMMEDIATE')
-        const result = write(writer)
+        const result = write(statements)
         db.exec('COMMIT')
         return result
       } finally {
@@ -124,17 +125,24 @@ class SqliteStore implements Store {
     })
   }
 
+  async #write<T>(write: (statements: SqliteWriter) => T): Promise<T> {
+    const result = this.#commit(write)
+    try {
+      await this.#connection?.writer?.log.durable()
+    } catch (thrown) {
+      throw toStoreError(thrown, this.#path)
+    }
+    return result
+  }
+
   async apply(writes: readonly Write[], epoch?: EpochRecord): Promise<WriteOutcome[]> {
-    return this.#write((writer) => writer.apply(writes, epoch, Date.now()))
+    return this.#write((statements) => statements.apply(writes, epoch, Date.now()))
   }
 
   async nextLocalVersion(): Promise<Version> {
     // No sync of its own: this reaches the disk with the write that carries the version, and a version that no write
     // carried may be given out again.
-    return this.#guard(() => {
-      const { db, writer } = this.#writable()
-      return withoutSync(db, () => writer.nextLocalVersion())
-    })
+    return this.#guard(() => this.#writable().statements.nextLocalVersion())
   }
 
   async readEpoch(): Promise<EpochRecord> {
@@ -168,22 +176,19 @@ class SqliteStore implements Store {
   ): Promise<boolean[]> {
     // No sync of its own: the end of a process loses none, and one that the end of the machine takes means that the
     // lane looks again and finds its work done.
-    return this.#guard(() => {
-      const { db } = this.#writable()
-      return withoutSync(db, () => this.#write((writer) => writer.recordReceipts(entries)))
-    })
+    return this.#commit((statements) => statements.recordReceipts(entries))
   }
 
   async adoptRemote(identity: string): Promise<boolean> {
-    return this.#write((writer) => writer.adoptRemote(identity))
+    return this.#write((statements) => statements.adoptRemote(identity))
   }
 
   async forgetPushes(names: readonly MemoryName[]): Promise<void> {
-    this.#write((writer) => writer.forgetPushes(names))
+    await this.#write((statements) => statements.forgetPushes(names))
   }
 
   async raiseEpochOffset(epochOffset: number): Promise<void> {
-    this.#write((writer) => writer.raiseEpochOffset(epochOffset))
+    await this.#write((statements) => statements.raiseEpochOffset(epochOffset))
   }
 
   async remoteState(): Promise<RemoteState> {
@@ -207,7 +212,7 @@ class SqliteStore implements Store {
   }
 
   async requestEmbedding(names: readonly MemoryName[]): Promise<void> {
-    this.#write((writer) => writer.requestEmbedding(names))
+    await this.#write((statements) => statements.requestEmbedding(names))
   }
 
   async receipts(key: string, namespace = DEFAULT_NAMESPACE): Promise<Receipt[]> {
@@ -215,7 +220,7 @@ class SqliteStore implements Store {
   }
 
   async probe(): Promise<void> {
-    this.#write((writer) => writer.probe())
+    await this.#write((statements) => statements.probe())
   }
 
   async close(): Promise<void> {
@@ -223,6 +228,7 @@ class SqliteStore implements Store {
     this.#closed = true
     const connection = this.#connection
     if (!connection) return
+    await connection.writer?.log.close()
     try {
       // Copies back what no reader still needs, and never waits; the last to close does the rest.
       if (connection.writer) connection.db.exec('PRAGMA wal_checkpoint(PASSIVE)')
