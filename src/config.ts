@@ -22,6 +22,8 @@ import {
   loopbackPort,
   oneOf,
   ratio,
+  type SleepWindow,
+  sleepWindow,
   type TcpAddress,
   template,
   text,
@@ -222,6 +224,30 @@ export const SETTINGS = {
     example: 'Europe/Berlin',
     description: "The zone whose midnight begins a day. Unset: the machine's.",
   },
+  MEMSYNC_SLEEP_WINDOW: {
+    parse: sleepWindow,
+    default: '02:00-05:00',
+    example: '23:30-06:00',
+    description:
+      'When the daemon makes a snapshot by itself, once a night, and tidies the store; `off` for never. In MEMSYNC_TIME_ZONE.',
+  },
+  MEMSYNC_SNAPSHOT_DIR: {
+    parse: folder,
+    example: '/mnt/backup/memsyncd',
+    description: 'Where snapshots are kept; a folder of its own for each data folder.',
+  },
+  MEMSYNC_SNAPSHOT_KEEP: {
+    parse: integer(1, 10_000),
+    default: '14',
+    example: '30',
+    description: 'How many snapshots are kept, the newest ones.',
+  },
+  MEMSYNC_SNAPSHOT_KEEP_DAYS: {
+    parse: integer(1, 36_500),
+    default: '60',
+    example: '365',
+    description: 'How many days a snapshot is kept; the newest one always is.',
+  },
   MEMSYNC_NOTIFY_COMMAND: {
     parse: text,
     example: 'notify-send memsyncd',
@@ -374,6 +400,10 @@ export interface Config {
   embedDimensions: number | undefined
   embedDailyTokens: number | undefined
   timeZone: string | undefined
+  sleepWindow: SleepWindow | 'off'
+  snapshotDir: string | undefined
+  snapshotKeep: number
+  snapshotKeepDays: number
   notifyCommand: string | undefined
   notifyUrl: string | undefined
   notifyAfterMs: number
@@ -529,6 +559,10 @@ export function loadConfig(flags: Texts = {}, env: Texts = process.env): LoadedC
     embedDimensions: read('MEMSYNC_EMBED_DIMENSIONS'),
     embedDailyTokens: read('MEMSYNC_EMBED_DAILY_TOKENS'),
     timeZone: read('MEMSYNC_TIME_ZONE'),
+    sleepWindow: sure(read('MEMSYNC_SLEEP_WINDOW')),
+    snapshotDir: read('MEMSYNC_SNAPSHOT_DIR'),
+    snapshotKeep: sure(read('MEMSYNC_SNAPSHOT_KEEP')),
+    snapshotKeepDays: sure(read('MEMSYNC_SNAPSHOT_KEEP_DAYS')),
     notifyCommand: read('MEMSYNC_NOTIFY_COMMAND'),
     notifyUrl: read('MEMSYNC_NOTIFY_URL'),
     notifyAfterMs: sure(read('MEMSYNC_NOTIFY_AFTER_MS')),

@@ -115,7 +115,17 @@ export const ERROR_CODES = {
   MEMSYNC_STORE_CORRUPT: {
     class: 'permanent',
     meaning: 'The store failed its integrity check and was left untouched.',
-    hint: 'Move the file aside and restore a copy; nothing is written until then.',
+    hint: 'Restore a snapshot (`memsync snapshot restore latest`); nothing is written until then.',
+  },
+  MEMSYNC_STORE_IN_USE: {
+    class: 'permanent',
+    meaning: 'Another process has the store open, which must not be replaced under it.',
+    hint: 'End `memsync serve`, the `memsync mcp` of your agents and scripts that use the store; then try again.',
+  },
+  MEMSYNC_SNAPSHOT_DAMAGED: {
+    class: 'permanent',
+    meaning: 'A snapshot is damaged, cut short, or not a snapshot of a memory store; nothing was replaced.',
+    hint: 'Take another one: `memsync snapshot list` shows them, `memsync snapshot verify` checks them.',
   },
   MEMSYNC_STORE_NEWER: {
     class: 'permanent',

@@ -109,6 +109,23 @@ export function template(text: string): string {
   return text
 }
 
+/** A part of each night by the wall clock, in minutes after midnight; over midnight where it ends before it starts. */
+export interface SleepWindow {
+  startMinute: number
+  endMinute: number
+}
+
+export function sleepWindow(text: string): SleepWindow | 'off' {
+  if (text === 'off') return 'off'
+  const match = /^([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)$/.exec(text)
+  if (!match) throw new Error('is not HH:MM-HH:MM, nor off')
+  const [startMinute, endMinute] = [1, 3].map((at) => Number(match[at]) * 60 + Number(match[at + 1]))
+  if (startMinute === undefined || endMinute === undefined || startMinute === endMinute) {
+    throw new Error('begins and ends at the same time')
+  }
+  return { startMinute, endMinute }
+}
+
 /** Names of an agent's events, of which `all` and `none` stand for themselves. */
 export function eventNames(text: string): string[] {
   const names = text.split(',').map((name) => name.trim())

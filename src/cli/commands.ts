@@ -4,6 +4,7 @@ import type { CommandContext } from './context.ts'
 import { describeDashboard } from './dashboardCommand.ts'
 import { describeMetrics } from './metricsCommand.ts'
 import { describeService } from './serviceCommands.ts'
+import { describeSnapshots } from './snapshotCommands.ts'
 
 /** What a command does with its arguments and options; resolves with the exit code. */
 export type Run<A extends unknown[]> = (context: CommandContext, ...args: A) => Promise<number>
@@ -39,6 +40,7 @@ export function describeCommands(program: Command, action: Action): void {
       .description('The dead letters: jobs that wait for a person.'),
     action,
   )
+  describeSnapshots(program, action)
   describeAgents(program, action)
   describeSettings(program, action)
 }

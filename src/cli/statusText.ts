@@ -73,6 +73,7 @@ export function renderStatus(status: Status, nowMs: number, paint: Paint): strin
     line('daemon', daemonText(status, nowMs, paint)),
     line('redis', redisText(status, nowMs, paint)),
     line('store', storeText(status, paint)),
+    ...(status.lastSnapshot === null ? [] : [line('snapshot', ageText(status.lastSnapshot, nowMs))]),
     ...(status.remote.state === 'none' ? [] : [line('remote', remoteText(status, nowMs, paint))]),
     ...(status.lanes.embed.gate === 'off' ? [] : [line('embedding', embeddingText(status))]),
     '',
@@ -117,6 +118,10 @@ function redisText({ redis }: Status, nowMs: number, paint: Paint): string {
 function storeText({ store }: Status, paint: Paint): string {
   const state = withReason(paint(store.state === 'up' ? 'good' : 'bad', store.state), store.reason)
   return `${state}, ${count(store.keys)} ${store.keys === 1 ? 'memory' : 'memories'}, ${formatBytes(store.bytes)}`
+}
+
+function ageText(time: string, nowMs: number): string {
+  return `${formatDuration(Math.max(0, nowMs - Date.parse(time)))} ago`
 }
 
 const REMOTE_STATES = {
@@ -200,7 +205,7 @@ function count(value: number): string {
   return value.toLocaleString('en-US')
 }
 
-function formatBytes(bytes: number): string {
+export function formatBytes(bytes: number): string {
   const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB']
   let value = bytes
   let unit = 0

@@ -39,6 +39,7 @@ import { QueuePause } from './queuePause.ts'
 import { RedisConnections } from './redisConnections.ts'
 import { RedisSupervisor } from './redisSupervisor.ts'
 import { Report, type RunningParts } from './report.ts'
+import { halfRestorePart, sleepWindowPart } from './sleepWindowPart.ts'
 import { SpoolService } from './spoolService.ts'
 import { statusLine } from './statusLine.ts'
 import { StoreHealth } from './storeHealth.ts'
@@ -113,6 +114,7 @@ export class Daemon {
     await this.lifecycle.start([
       this.lockPart(),
       tracingPart(this.config, this.logger),
+      halfRestorePart(this.config, this.logger),
       this.storePart(),
       this.controlPart(),
       this.httpPart(),
@@ -134,6 +136,7 @@ export class Daemon {
       this.pushPart(),
       this.embedPart(),
       this.watchdogPart(),
+      sleepWindowPart(this.config, this.logger),
     ])
     if (this.lifecycle.isStopping) return
     this.logger.info(

@@ -8,6 +8,7 @@ import { describeEndpoint, type RedisEndpoint } from '../queue/connection.ts'
 import { withinDeadline } from '../queue/enqueue.ts'
 import type { RedisCondition } from '../queue/redisHealth.ts'
 import type { SyncWorker } from '../queue/syncWorker.ts'
+import { latestSnapshotAtMs } from '../snapshot/folder.ts'
 import { noEmbedding } from './embeddingStatus.ts'
 import type { EmbedService } from './embedService.ts'
 import type { PushService } from './pushService.ts'
@@ -125,6 +126,7 @@ export class Report {
       embedding: (await parts.embed?.figures()) ?? noEmbedding(config),
       store,
       spool: await readSpoolDepth(spool),
+      lastSnapshotAtMs: latestSnapshotAtMs(config),
       storeState: parts.storeHealth?.storeState ?? { state: 'up', reason: null },
     })
   }

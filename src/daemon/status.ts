@@ -64,6 +64,8 @@ export interface Status {
   }
   embedding: EmbeddingStatus
   store: { keys: number; bytes: number; state: 'up' | 'down'; reason: string | null }
+  /** When the newest snapshot was made, ISO 8601; null where there is none. */
+  lastSnapshot: string | null
 }
 
 const UNKNOWN_COUNTS = { waiting: null, delayed: null, active: null, oldestWaitingMs: null }
@@ -147,6 +149,7 @@ export interface StatusSources {
   spool: SpoolDepth | undefined
   store: Pick<Store, 'totals'>
   storeState: { state: 'up' | 'down'; reason: string | null }
+  lastSnapshotAtMs: number | undefined
 }
 
 function laneStatus(figures: LaneFigures | undefined, gate: GateState): LaneStatus {
@@ -177,6 +180,8 @@ export async function composeStatus(sources: StatusSources): Promise<Status> {
     remote: sources.remote,
     embedding: sources.embedding.embedding,
     store: { keys: totals.keys, bytes: totals.bytes, ...sources.storeState },
+    lastSnapshot:
+      sources.lastSnapshotAtMs === undefined ? null : new Date(sources.lastSnapshotAtMs).toISOString(),
   }
 }
 

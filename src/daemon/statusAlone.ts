@@ -13,6 +13,7 @@ import { Spool } from '../producers/spool.ts'
 import { connectRedis, describeEndpoint, redisEndpoint, waitUntilReady } from '../queue/connection.ts'
 import { withinDeadline } from '../queue/enqueue.ts'
 import { probeRedis } from '../queue/redisProcess.ts'
+import { latestSnapshotAtMs } from '../snapshot/folder.ts'
 import { type EmbeddingFigures, noEmbedding, readEmbeddingFigures } from './embeddingStatus.ts'
 import { readSpoolDepth } from './spoolService.ts'
 import { composeStatus, type QueueFigures, readQueueFigures, type Status, unseenRemote } from './status.ts'
@@ -47,6 +48,7 @@ export async function composeStatusAlone(config: Config, running: boolean): Prom
     embedding: embedding ?? noEmbedding(config),
     spool,
     remote: unseenRemote(config),
+    lastSnapshotAtMs: latestSnapshotAtMs(config),
     store: { totals: async () => store.totals },
     storeState:
       store.reason === null ? { state: 'up', reason: null } : { state: 'down', reason: store.reason },

@@ -177,7 +177,7 @@ export class SyncWorker {
     const { handlers, config, logger } = this.options
     const handler: Handler<N> | undefined = handlers[name]
     if (!handler) throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', `no handler is registered for ${name}`)
-    // Once more, for producers that do not.
+    // Redacted once more, for producers that do not.
     const payload = redactMemory(parsePayload(name, job.data, config.maxValueBytes), config.redact)
     const result = await handler(payload, context)
     const { namespace, key } = payload

@@ -10,6 +10,7 @@ import { connectRedis, redisEndpoint, waitUntilReady } from '../../src/queue/con
 import type { SyncWorker } from '../../src/queue/syncWorker.ts'
 import { type Machine, startMachine } from './machine.ts'
 import { recordingLogger } from './recordingLogger.ts'
+import type { TestRedis } from './redis.ts'
 import { waitFor } from './waitFor.ts'
 
 export interface PushMachine extends Machine {
@@ -28,8 +29,9 @@ export async function startPushMachine(
   remote: Remote,
   settings: Partial<Config> = {},
   options: { onStalled?: () => void } = {},
+  server?: TestRedis,
 ): Promise<PushMachine> {
-  const machine = await startMachine({ healthIntervalMs: 100, ...settings })
+  const machine = await startMachine({ healthIntervalMs: 100, ...settings }, server)
   const { config, store, queue } = machine
   const redis = connectRedis(redisEndpoint(config), 'worker')
   redis.on('error', () => undefined)

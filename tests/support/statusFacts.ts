@@ -29,6 +29,7 @@ export function goodStatus(facts: Partial<Status> = {}): Status {
       ...{ estimatedCost: null, reason: null },
     },
     store: { keys: 10, bytes: 4096, state: 'up', reason: null },
+    lastSnapshot: null,
     ...facts,
   }
 }

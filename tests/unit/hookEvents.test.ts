@@ -151,6 +151,7 @@ describe('the line at the start of a session', () => {
     totals: { queued: 1, synced: 1, embedded: 0, pushed: 0, superseded: 0 },
     remote: { state: 'up', endpoint: null, since: null, latencyMs: null, reason: null },
     store: { keys: 1234, bytes: 1, state: 'up', reason: null },
+    lastSnapshot: null,
   }
   const line = (change: Partial<Status>, source = 'startup') =>
     healthLine({ hook_event_name: 'SessionStart', source }, { ...well, ...change }, NOW)

@@ -27,6 +27,7 @@ const STATUS: Status = {
     reason: 'sEcReT',
   },
   store: { keys: 8, bytes: 4096, state: 'up', reason: null },
+  lastSnapshot: null,
 }
 const CONFIG = { spoolMaxBytes: 10_000, embedDailyTokens: undefined }
 

@@ -34,6 +34,7 @@ const healthy: Status = {
     reason: null,
   },
   store: { keys: 9000, bytes: 12_582_912, state: 'up', reason: null },
+  lastSnapshot: null,
 }
 
 const embedding: Status['embedding'] = {

@@ -22,6 +22,11 @@ export type { FoundMemory, SearchOptions, SearchResult } from './search.ts'
 const STORE_FILE = 'memory.db'
 const VECTORS_FILE = 'vectors.db'
 
+/** Where the data folder's store is, once there is one. */
+export function storePath({ dataDir }: Pick<Config, 'dataDir'>): string {
+  return join(dataDir, STORE_FILE)
+}
+
 /** Where the data folder's vectors are, once something was embedded. */
 export function vectorsPath({ dataDir }: Pick<Config, 'dataDir'>): string {
   return join(dataDir, VECTORS_FILE)
@@ -37,7 +42,7 @@ export function openStore(
   options: { readOnly?: boolean } = {},
 ): Promise<Store> {
   const { historyVersions } = config
-  return openSqliteStore(join(config.dataDir, STORE_FILE), { ...options, historyVersions })
+  return openSqliteStore(storePath(config), { ...options, historyVersions })
 }
 
 export interface ReadOptions {

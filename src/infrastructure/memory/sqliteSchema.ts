@@ -8,7 +8,7 @@
  * - Every file is readable by its owner alone; `-wal` and `-shm` take their mode from the database.
  */
 import { randomBytes } from 'node:crypto'
-import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, rmSync, statSync } from 'node:fs'
+import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, rmSync, type Stats, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { MemsyncError } from '../../errors.ts'
@@ -126,7 +126,8 @@ function create(path: string): void {
     closeSync(openSync(draft, 'wx', 0o600))
     const db = new DatabaseSync(draft)
     try {
-      db.exec(`PRAGMA application_id = ${APPLICATION_ID}`)
+      // Before the first table, as later only a VACUUM of the whole could: pages that are free go back in small steps.
+      db.exec(`PRAGMA auto_vacuum = INCREMENTAL; PRAGMA application_id = ${APPLICATION_ID}`)
       migrate(db)
       const mode = db.prepare('PRAGMA journal_mode = WAL').get()?.journal_mode
       if (mode !== 'wal') {
@@ -149,7 +150,8 @@ function create(path: string): void {
   }
 }
 
-function syncFolder(folder: string): void {
+/** Makes the names in it outlast a power cut. */
+export function syncFolder(folder: string): void {
   const descriptor = openSync(folder, 'r')
   try {
     fsyncSync(descriptor)
@@ -171,7 +173,20 @@ function checkHeader(db: DatabaseSync, path: string): void {
   }
 }
 
-function checkIntegrity(path: string): void {
+/** Whether these are the tables of a store of the schema that its version says, and nothing else: no view, no trigger. */
+export function hasOwnSchema(db: DatabaseSync): boolean {
+  const sql = 'SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name'
+  const own = new DatabaseSync(':memory:')
+  try {
+    for (const migration of MIGRATIONS.slice(0, Number(readPragma(db, 'user_version')))) own.exec(migration)
+    return JSON.stringify(db.prepare(sql).all()) === JSON.stringify(own.prepare(sql).all())
+  } finally {
+    own.close()
+  }
+}
+
+/** @throws MEMSYNC_STORE_CORRUPT, MEMSYNC_STORE_NEWER, or what SQLite throws; the file is only read */
+export function checkIntegrity(path: string): void {
   const db = new DatabaseSync(path, { readOnly: true, timeout: BUSY_TIMEOUT_MS })
   try {
     checkHeader(db, path)
@@ -200,8 +215,10 @@ function isThere(path: string): boolean {
 export function openForWriting(path: string): DatabaseSync {
   if (!isThere(path)) create(path)
   checkIntegrity(path)
+  const opened = statSync(path)
   const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
   try {
+    ensureWriteAheadMode(db, path, opened)
     // A commit is brought to the disk by `logSync.ts`; the log before it is copied back, and the database after that,
     // by SQLite. fullfsync is macOS alone, where fsync leaves the data in the drive's cache. The log is copied back
     // every 16 MB: at SQLite's 4 MB, overwrites of scattered keys cost half as much again.
@@ -219,6 +236,17 @@ export function openForWriting(path: string): DatabaseSync {
     throw thrown
   }
   return db
+}
+
+/** A restore takes the mode away while it replaces the file, and where it was killed it stayed away. */
+function ensureWriteAheadMode(db: DatabaseSync, path: string, opened: Stats): void {
+  if (readPragma(db, 'journal_mode') === 'wal') return
+  // Waits for a restore that holds the file locked. A log of the file before would carry the name of the one after.
+  db.exec('BEGIN EXCLUSIVE; ROLLBACK')
+  if (statSync(path, { throwIfNoEntry: false })?.ino !== opened.ino) {
+    throw new MemsyncError('MEMSYNC_STORE_UNAVAILABLE', `${path}: was replaced while it was opened`)
+  }
+  db.exec('PRAGMA journal_mode = WAL')
 }
 
 /**

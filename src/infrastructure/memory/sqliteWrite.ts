@@ -20,7 +20,7 @@ import type { EpochRecord, MemoryName, Receipt, Write, WriteOutcome } from './po
  * Outcomes of lost and trimmed writes in one generation, so the least that are kept: many times what a crash can
  * leave to be run again.
  */
-const GENERATION_SIZE = 50_000
+export const GENERATION_SIZE = 50_000
 
 type SqlValue = string | number | null
 type CurrentRow = [
