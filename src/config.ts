@@ -160,7 +160,7 @@ export const SETTINGS = {
     example: 'true',
     description:
       'Whether keys may go over plain http to another machine (the memory server, the embedding server, the ' +
-      'receiver of notices), where anyone between can read them.',
+      'receivers of notices and traces), where anyone between can read them.',
   },
   MEMSYNC_REMOTE_PROBE_PATH: {
     parse: text,
@@ -481,6 +481,7 @@ function checkPlainHttp(config: Config): void {
   const ways = [
     ['MEMSYNC_REMOTE_URL', remoteKind === 'none' ? undefined : remoteUrl, 'MEMSYNC_REMOTE_KEY', remoteKey],
     ['OPENAI_BASE_URL', openaiBaseUrl, 'OPENAI_API_KEY', openaiApiKey],
+    ['MEMSYNC_OTLP_ENDPOINT', config.otlpEndpoint, 'MEMSYNC_OTLP_HEADERS', config.otlpHeaders],
     // What stands in its path is what keeps strangers from using it.
     ['MEMSYNC_NOTIFY_URL', notifyUrl, 'the address itself', notifyUrl],
   ] as const

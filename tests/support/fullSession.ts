@@ -26,6 +26,7 @@ export const PLANTED = {
   OPENAI_API_KEY: 'planted-openai-key',
   MEMSYNC_NOTIFY_URL: 'planted-notify-path',
   MEMSYNC_SERVE_TOKEN: 'planted-serve-token',
+  MEMSYNC_OTLP_HEADERS: 'planted-trace-header',
   WORKER_PAYLOAD: 'planted-payload',
 } as const
 /** What stands in every value and every piece of metadata. */
@@ -81,6 +82,8 @@ export async function runFullSession({
     MEMSYNC_NOTIFY_URL: `${receiver.url}/${PLANTED.MEMSYNC_NOTIFY_URL}`,
     MEMSYNC_NOTIFY_COMMAND: 'cat > /dev/null; exit 3',
     MEMSYNC_NOTIFY_AFTER_MS: '0',
+    MEMSYNC_OTLP_ENDPOINT: receiver.url,
+    MEMSYNC_OTLP_HEADERS: `authorization=${PLANTED.MEMSYNC_OTLP_HEADERS}`,
     MEMSYNC_LEGACY_DIR: legacyDir,
     MEMSYNC_SERVE_TOKEN: PLANTED.MEMSYNC_SERVE_TOKEN,
   }

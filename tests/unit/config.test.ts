@@ -9,6 +9,7 @@ describe('a secret goes over plain http to this machine alone, unless that is as
   const ways = [
     { name: 'MEMSYNC_REMOTE_URL', more: { MEMSYNC_REMOTE_KIND: 'http', MEMSYNC_REMOTE_KEY: KEY } },
     { name: 'OPENAI_BASE_URL', more: { OPENAI_API_KEY: KEY } },
+    { name: 'MEMSYNC_OTLP_ENDPOINT', more: { MEMSYNC_OTLP_HEADERS: `authorization=${KEY}` } },
     { name: 'MEMSYNC_NOTIFY_URL', more: {} },
   ] as const
 
