@@ -1,0 +1,468 @@
+/**
+ * Everything around the daemon that a fault run can break, and the daemon itself: real processes, real Redis, a Mem0 and
+ * an OpenAI of the tests behind links that fail. Each fault ends what it began; faults of one part wait for one another.
+ */
+import { execFile, execFileSync } from 'node:child_process'
+import { closeSync, mkdirSync, openSync, realpathSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { redisEndpoint } from '../../src/queue/connection.ts'
+import { privateRedisSocket } from '../../src/queue/privateRedis.ts'
+import { askRedis, findServerProcess } from '../../src/queue/redisProcess.ts'
+import { isolatedEnvironment, spawnDaemon, type TestDaemon } from '../../tests/support/daemon.ts'
+import { type FakeMem0, startFakeMem0 } from '../../tests/support/fakeMem0.ts'
+import { type FakeOpenai, startFakeOpenai } from '../../tests/support/fakeOpenai.ts'
+import { startTestRedis, type TestRedis } from '../../tests/support/redis.ts'
+import { startTcpProxy, type TcpProxy } from '../../tests/support/tcpProxy.ts'
+import { waitFor } from '../../tests/support/waitFor.ts'
+import { VALUE_MARK } from '../memories.ts'
+import type { EmbedderAnswer, Fault, LinkFault, Part, Plan, RemoteAnswer } from './plan.ts'
+import { cutPower } from './powerCut.ts'
+import { Producers } from './producers.ts'
+
+const REMOTE_KEY = 'key-of-the-proof'
+/** Below `oversized`, above all else. */
+const MAX_VALUE_BYTES = 16_384
+const PUSH_TIMEOUT_MS = 2_000
+/** A stop may take its drain time, and some more on a busy machine. */
+const MAX_STOP_MS = 20_000
+const SMALL_DISK = 'size=48m,mode=0700'
+const MOUNT = 'mount'
+const UNMOUNT = 'umount'
+
+export interface WorldOptions {
+  plan: Plan
+  /** The folder of the program under test: its `dist` is what runs. */
+  program: string
+  /** An empty folder for all that the run writes. */
+  folder: string
+}
+
+export interface Counts {
+  kills: number
+  redisKills: number
+  faults: number
+}
+
+export class World {
+  readonly dataDir: string
+  readonly incidents: string[] = []
+  readonly counts: Counts = { kills: 0, redisKills: 0, faults: 0 }
+  readonly daemons: TestDaemon[] = []
+  readonly remote: FakeMem0
+  readonly producers: Producers
+  readonly env: NodeJS.ProcessEnv
+  private readonly options: WorldOptions
+  private readonly openai: FakeOpenai
+  private readonly links: Record<'remote' | 'embedder', TcpProxy> & { queue: TcpProxy | undefined }
+  private readonly redis: TestRedis | undefined
+  private readonly chains = new Map<Part, Promise<void>>()
+  private readonly journal: string
+  private readonly kept: string
+  private daemon: TestDaemon | undefined
+  private settings: Record<string, string>
+  private mounted: boolean
+
+  static async start(options: WorldOptions): Promise<World> {
+    const { plan, folder } = options
+    const dataDir = join(folder, 'data')
+    mkdirSync(dataDir, { mode: 0o700 })
+    if (plan.smallDisk) execFileSync(MOUNT, ['-t', 'tmpfs', '-o', SMALL_DISK, 'tmpfs', dataDir])
+    const remote = await startFakeMem0({ apiKey: REMOTE_KEY })
+    const openai = await startFakeOpenai()
+    const redis = plan.redis === 'private' ? undefined : await startTestRedis()
+    const links = {
+      remote: await startTcpProxy({ port: Number(new URL(remote.url).port) }),
+      embedder: await startTcpProxy({ port: Number(new URL(openai.baseUrl).port) }),
+      queue: redis && (await startTcpProxy({ path: redis.socketPath })),
+    }
+    return new World(options, { dataDir, remote, openai, redis, links })
+  }
+
+  private constructor(
+    options: WorldOptions,
+    parts: Pick<World, 'dataDir' | 'remote'> & {
+      openai: FakeOpenai
+      redis: TestRedis | undefined
+      links: World['links']
+    },
+  ) {
+    const { plan, folder, program } = options
+    this.options = options
+    this.dataDir = parts.dataDir
+    this.remote = parts.remote
+    this.openai = parts.openai
+    this.redis = parts.redis
+    this.links = parts.links
+    this.mounted = plan.smallDisk
+    this.journal = join(folder, 'journal')
+    this.kept = join(parts.dataDir, 'removed')
+    mkdirSync(this.kept, { mode: 0o700 })
+    writeFileSync(this.journal, '')
+    const httpSocket = join(folder, 'http.sock')
+    this.settings = {
+      NODE_OPTIONS: `--import=${join(import.meta.dirname, 'recordFiles.mjs')}`,
+      MEMSYNC_PROOF_SPOOL: join(this.dataDir, 'spool'),
+      MEMSYNC_PROOF_JOURNAL: this.journal,
+      MEMSYNC_PROOF_KEPT: this.kept,
+      MEMSYNC_REMOTE_KIND: 'mem0',
+      MEMSYNC_REMOTE_URL: `http://127.0.0.1:${this.links.remote.port}`,
+      MEMSYNC_REMOTE_KEY: REMOTE_KEY,
+      MEMSYNC_PUSH_TIMEOUT_MS: String(PUSH_TIMEOUT_MS),
+      MEMSYNC_HEALTH_INTERVAL_MS: '300',
+      MEMSYNC_HISTORY_VERSIONS: '1000',
+      MEMSYNC_CONCURRENCY: String(plan.concurrency),
+      MEMSYNC_HTTP: `unix:${httpSocket}`,
+      OPENAI_BASE_URL: `http://127.0.0.1:${this.links.embedder.port}/v1`,
+      ...(this.links.queue ? { REDIS_URL: `redis://127.0.0.1:${this.links.queue.port}` } : {}),
+    }
+    this.env = isolatedEnvironment(this.dataDir, this.settings)
+    this.settings = { ...this.settings, MEMSYNC_MAX_VALUE_BYTES: String(MAX_VALUE_BYTES) }
+    const now = () => performance.now() - startedAtMs
+    const startedAtMs = performance.now()
+    this.producers = new Producers({
+      program,
+      dataDir: this.dataDir,
+      env: this.env,
+      endpoint: this.endpoint,
+      httpSocket,
+      now,
+    })
+    this.startDaemon()
+  }
+
+  get endpoint() {
+    return redisEndpoint({ redisUrl: this.settings.REDIS_URL, dataDir: this.dataDir })
+  }
+
+  /** The daemon that runs now. */
+  get running(): TestDaemon {
+    if (!this.daemon) throw new Error('no daemon runs')
+    return this.daemon
+  }
+
+  /** Carries the fault out, behind those of the same part; resolves when it is over. */
+  inflict(fault: Fault): Promise<void> {
+    this.counts.faults++
+    // A full disk and a dead process would each be the other's cause.
+    const part = fault.part
+    const before = this.chains.get(part) ?? Promise.resolve()
+    const done = before.then(() => this.carryOut(fault))
+    this.chains.set(part, done)
+    return done
+  }
+
+  /** Everything works again, and the daemon runs. */
+  async heal(): Promise<void> {
+    await Promise.all(this.chains.values())
+    this.remote.heal()
+    this.openai.heal()
+    for (const link of [this.links.remote, this.links.embedder, this.links.queue]) {
+      await link?.up()
+      link?.pass()
+    }
+  }
+
+  /** The last act: stops the daemon in order, and starts it with a limit that takes every value. */
+  async raiseLimit(): Promise<void> {
+    await this.stopDaemon()
+    const { MEMSYNC_MAX_VALUE_BYTES: _, ...settings } = this.settings
+    this.settings = settings
+    this.startDaemon()
+    await this.running.logged('ready')
+  }
+
+  /** Runs `memsync` to its end. */
+  command(args: string[]): Promise<string> {
+    const { promise, resolve, reject } = Promise.withResolvers<string>()
+    const entry = join(this.options.program, 'dist', 'cli', 'main.js')
+    execFile(process.execPath, [entry, ...args], { env: this.env, maxBuffer: 2 ** 26 }, (error, output) =>
+      error ? reject(error) : resolve(output),
+    )
+    return promise
+  }
+
+  async stopDaemon(): Promise<void> {
+    const { daemon } = this
+    this.daemon = undefined
+    if (!daemon) return
+    const startedAtMs = performance.now()
+    daemon.kill('SIGTERM')
+    const timer = setTimeout(() => {
+      this.incidents.push(`the daemon took more than ${MAX_STOP_MS} ms to stop`)
+      daemon.kill('SIGKILL')
+    }, MAX_STOP_MS)
+    const { code, signal } = await daemon.ended
+    clearTimeout(timer)
+    if (code !== 0) {
+      const tookMs = Math.round(performance.now() - startedAtMs)
+      this.incidents.push(`the daemon ended with ${signal ?? `exit code ${code}`} ${tookMs} ms after SIGTERM`)
+    }
+  }
+
+  /** Ends whatever runs, in whatever state it is. */
+  async close(): Promise<void> {
+    await this.producers.close()
+    const { daemon } = this
+    this.daemon = undefined
+    if (daemon) {
+      daemon.kill('SIGKILL')
+      await daemon.ended
+    }
+    const pid = await this.privateRedisPid()
+    if (pid !== undefined) await this.killRedis(pid)
+    for (const link of [this.links.remote, this.links.embedder, this.links.queue]) await link?.close()
+    await this.remote.close()
+    await this.openai.close()
+    await this.redis?.stop()
+    if (this.mounted) execFileSync(UNMOUNT, ['-l', this.dataDir])
+    this.mounted = false
+  }
+
+  /** Outputs that show a value. */
+  findLeaks(): string[] {
+    return this.daemons.some((daemon) => daemon.output().includes(VALUE_MARK))
+      ? ['the log of the daemon shows a value']
+      : []
+  }
+
+  private startDaemon(): void {
+    const entry = join(this.options.program, 'dist', 'workers', 'memorySync-worker.js')
+    const daemon = spawnDaemon(this.dataDir, this.settings, entry)
+    this.daemon = daemon
+    this.daemons.push(daemon)
+    void daemon.ended.then(({ code, signal }) => {
+      if (this.daemon !== daemon) return
+      const last = daemon.log.at(-1)
+      this.incidents.push(
+        `the daemon ended by itself with ${signal ?? `exit code ${code}`}: ${last?.msg ?? daemon.output().slice(-300)}`,
+      )
+      this.startDaemon()
+    })
+  }
+
+  private async killDaemon(downMs: number): Promise<void> {
+    const { daemon } = this
+    this.daemon = undefined
+    daemon?.kill('SIGKILL')
+    await daemon?.ended
+    this.counts.kills++
+    await sleep(downMs)
+    this.startDaemon()
+  }
+
+  private async carryOut(fault: Fault): Promise<void> {
+    switch (fault.part) {
+      case 'process':
+        return this.breakProcess(fault)
+      case 'queue':
+        return fault.kind === 'link'
+          ? this.breakLink('queue', fault.link, fault.forMs)
+          : this.breakRedis(fault)
+      case 'remote':
+        return fault.kind === 'link'
+          ? this.breakLink('remote', fault.link, fault.forMs)
+          : this.answerBadly(fault.how, fault.forMs)
+      case 'embedder':
+        return fault.kind === 'link'
+          ? this.breakLink('embedder', fault.link, fault.forMs)
+          : this.embedBadly(fault.how, fault.forMs)
+      case 'disk':
+        return this.fillDisk(fault.forMs)
+    }
+  }
+
+  private async breakProcess(fault: Extract<Fault, { part: 'process' }>): Promise<void> {
+    switch (fault.kind) {
+      case 'kill daemon':
+        return this.killDaemon(fault.downMs)
+      case 'kill daemon at a dead letter':
+        await this.awaitFailedJob()
+        return this.killDaemon(fault.downMs)
+      case 'stop daemon':
+        await this.stopDaemon()
+        await sleep(fault.downMs)
+        this.startDaemon()
+        return
+      case 'freeze daemon':
+        this.daemon?.kill('SIGSTOP')
+        await sleep(fault.forMs)
+        this.daemon?.kill('SIGCONT')
+        return
+      case 'kill producer':
+        return this.producers.kill()
+      case 'power cut':
+        return this.cutPower(fault.downMs)
+    }
+  }
+
+  /** Until a job stands in the failed set, from where it becomes a dead letter; not for long. */
+  private async awaitFailedJob(): Promise<void> {
+    const deadline = performance.now() + 500
+    while (performance.now() < deadline) {
+      const failed = await askRedis(this.redisSocket, 'ZCARD bull:memory-sync:failed', 100).catch(() => '')
+      if (/^:[1-9]/.test(failed)) return
+      await sleep(1)
+    }
+  }
+
+  private async cutPower(downMs: number): Promise<void> {
+    const { daemon } = this
+    this.daemon = undefined
+    daemon?.kill('SIGKILL')
+    const ended = this.producers.kill(false)
+    await Promise.all([daemon?.ended, ended])
+    // The private one outlives its daemon, and not a machine.
+    const pid = await this.privateRedisPid()
+    if (pid !== undefined) await this.killRedis(pid)
+    this.counts.kills++
+    cutPower(join(this.dataDir, 'spool'), this.journal, this.kept, this.counts.kills % 3 === 0 ? 0.5 : 1)
+    await sleep(downMs)
+    await this.producers.kill()
+    this.startDaemon()
+  }
+
+  private async breakRedis(fault: Extract<Fault, { part: 'queue' }>): Promise<void> {
+    switch (fault.kind) {
+      case 'kill redis':
+      case 'stop redis': {
+        const pid = this.redis?.pid ?? (await this.privateRedisPid())
+        if (pid === undefined) return
+        this.counts.redisKills++
+        if (fault.kind === 'kill redis') await this.killRedis(pid)
+        else signal(pid, 'SIGTERM')
+        if (!this.redis) return
+        await sleep(fault.downMs)
+        await this.redis.restart()
+        return
+      }
+      case 'freeze redis': {
+        const pid = this.redis?.pid ?? (await this.privateRedisPid())
+        if (pid === undefined) return
+        signal(pid, 'SIGSTOP')
+        await sleep(fault.forMs)
+        signal(pid, 'SIGCONT')
+        return
+      }
+      case 'full redis':
+        return this.configureRedis('CONFIG SET maxmemory 1', 'CONFIG SET maxmemory 0', fault.forMs)
+      case 'read-only redis':
+        return this.configureRedis('REPLICAOF 127.0.0.1 1', 'REPLICAOF NO ONE', fault.forMs)
+    }
+  }
+
+  private async configureRedis(on: string, off: string, forMs: number): Promise<void> {
+    const ask = (command: string) => askRedis(this.redisSocket, command, 2_000).catch(() => 'not there')
+    await ask(on)
+    await sleep(forMs)
+    // One that was killed meanwhile has forgotten it.
+    await ask(off)
+  }
+
+  private get redisSocket(): string {
+    return this.redis?.socketPath ?? privateRedisSocket(this.dataDir)
+  }
+
+  private async breakLink(
+    which: 'queue' | 'remote' | 'embedder',
+    how: LinkFault,
+    forMs: number,
+  ): Promise<void> {
+    const link = this.links[which]
+    if (!link) return
+    if (how === 'cut') return link.cut()
+    if (how === 'delay') link.delay(100)
+    if (how === 'black hole') link.blackHole()
+    if (how === 'refuse') await link.down()
+    await sleep(forMs)
+    await link.up()
+    link.pass()
+  }
+
+  private async answerBadly(how: RemoteAnswer, forMs: number): Promise<void> {
+    const { remote } = this
+    if (how === 'unavailable') remote.inject({ kind: 'status', status: 503 })
+    if (how === 'busy') remote.inject({ kind: 'status', status: 429, headers: { 'retry-after': '1' } })
+    if (how === 'slow') remote.inject({ kind: 'lateAnswer', delayMs: PUSH_TIMEOUT_MS / 4 })
+    if (how === 'hang') remote.inject({ kind: 'hang' })
+    for (const route of ['POST /memories', 'PUT /memories/:id', 'DELETE /memories/:id']) {
+      if (how === 'lost answer') remote.inject({ kind: 'dropAnswer' }, { route, times: 3 })
+      if (how === 'half an answer') remote.inject({ kind: 'resetMidBody' }, { route, times: 3 })
+      if (how === 'failing writes') remote.inject({ kind: 'status', status: 500 }, { route, times: 4 })
+    }
+    await sleep(forMs)
+    remote.heal()
+  }
+
+  private async embedBadly(how: EmbedderAnswer, forMs: number): Promise<void> {
+    const { openai } = this
+    if (how === 'unavailable') openai.fail({ status: 503 }, 1_000)
+    if (how === 'busy')
+      openai.fail({ status: 429, code: 'rate_limit_exceeded', headers: { 'retry-after': '1' } }, 1_000)
+    if (how === 'hang') openai.fail('hang', 1_000)
+    if (how === 'lie') {
+      for (const lie of ['short', 'duplicateIndex', 'wrongDimensions', 'html', 'cut'] as const)
+        openai.fail(lie)
+    }
+    await sleep(forMs)
+    openai.heal()
+  }
+
+  /** Fills the small file system to its last byte, for so long. */
+  private async fillDisk(forMs: number): Promise<void> {
+    const path = join(this.dataDir, 'filler')
+    const file = openSync(path, 'w')
+    try {
+      for (let size = 1024 * 1024; size >= 1; size = Math.floor(size / 4)) fill(file, size)
+      await sleep(forMs)
+    } finally {
+      closeSync(file)
+      rmSync(path, { force: true })
+    }
+  }
+
+  private async privateRedisPid(): Promise<number | undefined> {
+    if (this.redis) return undefined
+    return findServerProcess(join(realpathSync(this.dataDir), 'redis'), this.redisSocket)
+  }
+
+  private async killRedis(pid: number): Promise<void> {
+    if (this.redis) return this.redis.kill()
+    signal(pid, 'SIGKILL')
+    await waitFor('the private Redis is gone', async () => (await this.privateRedisPid()) !== pid)
+  }
+}
+
+function fill(file: number, size: number): void {
+  const piece = Buffer.alloc(size)
+  try {
+    for (;;) writeSync(file, piece)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error
+  }
+}
+
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name)
+  } catch (error) {
+    // It has ended meanwhile.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+  }
+}
+
+/** Whether this machine lets us mount a small file system. */
+export function canFillDisk(folder: string): boolean {
+  const path = join(folder, 'mounted')
+  mkdirSync(path)
+  try {
+    execFileSync(MOUNT, ['-t', 'tmpfs', 'tmpfs', path], { stdio: 'ignore' })
+    execFileSync(UNMOUNT, [path])
+    return true
+  } catch {
+    // No mount command, or no right to use it.
+    return false
+  } finally {
+    rmSync(path, { recursive: true, force: true })
+  }
+}
