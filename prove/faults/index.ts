@@ -79,6 +79,10 @@ function describeResult(seed: number, { counts, restMs, violations }: RunResult)
   )
 }
 
+/** Ends what it started before it ends. */
+const stopping = new AbortController()
+for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stopping.abort())
+
 async function main({ seeds, seconds, program }: Options): Promise<number> {
   const root = mkdtempSync(join(tmpdir(), 'mf-'))
   const small = canFillDisk(root)
@@ -87,7 +91,7 @@ async function main({ seeds, seconds, program }: Options): Promise<number> {
   for (const seed of seeds) {
     const plan = makePlan(seed, seconds, small)
     const folder = mkdtempSync(join(root, 's'))
-    const result = await runFaults({ plan, program, folder })
+    const result = await runFaults({ plan, program, folder, signal: stopping.signal })
     console.log(describeResult(seed, result))
     sums.seeds++
     for (const name of ['kills', 'redisKills', 'faults', 'operations'] as const)

@@ -1,12 +1,10 @@
 /** The ways a fault run hands operations over, and the ledger of what each was told. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { Queue } from 'bullmq'
 import type { Redis } from 'ioredis'
-import { tokenPath } from '../../src/producers/httpToken.ts'
 import { connectRedis, type RedisEndpoint } from '../../src/queue/connection.ts'
 import type { Answer, Operation } from './ledger.ts'
 import type { PlannedOperation } from './plan.ts'
@@ -14,7 +12,6 @@ import type { PlannedOperation } from './plan.ts'
 export interface ProducersOptions {
   /** The folder of the program under test. */
   program: string
-  dataDir: string
   /** Of every process of the program. */
   env: NodeJS.ProcessEnv
   endpoint: RedisEndpoint
@@ -141,8 +138,7 @@ export class Producers {
   }
 
   private async sendByHttp(operation: Operation): Promise<Answer> {
-    const token = readFileSync(tokenPath(this.options.dataDir), 'utf8').trim()
-    const { status, text } = await post(this.options.httpSocket, token, JSON.stringify(memoryOf(operation)))
+    const { status, text } = await post(this.options.httpSocket, JSON.stringify(memoryOf(operation)))
     const answer = JSON.parse(text) as Told & { error?: { code: string } }
     if (status === 202) return this.accepted(answer)
     const code = answer.error?.code ?? String(status)
@@ -191,10 +187,9 @@ function memoryOf({ number, kind, namespace, key, valueText, embed }: Operation)
   return { ...common, value: JSON.parse(valueText ?? 'null'), embed }
 }
 
-function post(socketPath: string, token: string, body: string): Promise<{ status: number; text: string }> {
+function post(socketPath: string, body: string): Promise<{ status: number; text: string }> {
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; text: string }>()
   const headers = {
-    authorization: `Bearer ${token}`,
     'content-type': 'application/json',
     'content-length': String(Buffer.byteLength(body)),
   }

@@ -39,30 +39,43 @@ export interface RunResult {
 export interface FaultRunOptions {
   plan: Plan
   program: string
+  /** An empty folder for all that the run writes. */
   folder: string
+  restTimeoutMs?: number
+  /** Ends the run; what it started is ended first. */
+  signal?: AbortSignal
 }
 
+/** @throws where the run was ended, or could not be carried out; nothing is left running either way */
 export async function runFaults(options: FaultRunOptions): Promise<RunResult> {
+  const { plan, signal, restTimeoutMs = REST_TIMEOUT_MS } = options
   const world = await World.start(options)
+  const ended = Promise.withResolvers<never>()
+  const stop = () => ended.reject(new Error('the run was ended'))
+  signal?.addEventListener('abort', stop, { once: true })
   try {
-    return await carryOut(options.plan, world)
+    const run = carryOut(plan, world, restTimeoutMs)
+    // Where it was ended, what it still meets is no news.
+    run.catch(() => undefined)
+    return await Promise.race([run, ended.promise])
   } finally {
+    signal?.removeEventListener('abort', stop)
     await world.close()
   }
 }
 
-async function carryOut(plan: Plan, world: World): Promise<RunResult> {
+async function carryOut(plan: Plan, world: World, restTimeoutMs: number): Promise<RunResult> {
   const { producers, incidents } = world
   const answers = await carryOutPlan(plan, world)
   await world.heal()
   await Promise.race([Promise.all(answers), sleep(ANSWER_TIMEOUT_MS, undefined, { ref: false })])
   const healedAtMs = performance.now()
-  await comeToRest(world)
+  await comeToRest(world, restTimeoutMs)
   const restMs = Math.round(performance.now() - healedAtMs)
   const before = await readQueues(world.endpoint)
   await world.raiseLimit()
   await world.command(['dlq', 'redrive', '--all', '--no-wait', '--rate', '1000', '--json'])
-  await comeToRest(world)
+  await comeToRest(world, restTimeoutMs)
   const after = await readQueues(world.endpoint)
   await world.stopDaemon()
   const evidence: Evidence = {
@@ -109,8 +122,8 @@ async function carryOutPlan(plan: Plan, world: World): Promise<Promise<unknown>[
   return answers
 }
 
-async function comeToRest(world: World): Promise<void> {
-  const deadline = performance.now() + REST_TIMEOUT_MS
+async function comeToRest(world: World, timeoutMs: number): Promise<void> {
+  const deadline = performance.now() + timeoutMs
   let quiet = 0
   let unrest: string | undefined
   while (performance.now() < deadline) {
@@ -124,5 +137,5 @@ async function comeToRest(world: World): Promise<void> {
     if (quiet === 3) return
     await sleep(150)
   }
-  world.incidents.push(`no rest within ${REST_TIMEOUT_MS} ms: ${unrest}`)
+  world.incidents.push(`no rest within ${timeoutMs} ms: ${unrest}`)
 }

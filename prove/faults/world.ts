@@ -122,7 +122,6 @@ export class World {
     const startedAtMs = performance.now()
     this.producers = new Producers({
       program,
-      dataDir: this.dataDir,
       env: this.env,
       endpoint: this.endpoint,
       httpSocket,
