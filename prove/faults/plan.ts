@@ -92,32 +92,44 @@ class Draw {
   }
 }
 
-/** @param canFillDisk whether this machine can mount a small file system; the only thing the plan takes from it */
-export function makePlan(seed: number, seconds: number, canFillDisk = true): Plan {
+export interface PlanOptions {
+  /** Whether this machine can mount a small file system; the only thing a plan takes from it. */
+  canFillDisk: boolean
+  /**
+   * Nothing that ends the daemon or piles up by design: what grows then is a leak. Default false.
+   */
+  steady?: boolean
+}
+
+export function makePlan(seed: number, seconds: number, { canFillDisk, steady = false }: PlanOptions): Plan {
   const draw = new Draw(seed)
   const redis = draw.chance(0.5) ? 'private' : 'behind a link'
-  const smallDisk = draw.chance(0.25) && canFillDisk
+  const smallDisk = draw.chance(0.25) && canFillDisk && !steady
   const allowance = { unclearRemote: draw.chance(0.5), unclearEmbedder: draw.chance(0.5) }
-  const shape: Shape = { redis, smallDisk, allowance, lengthMs: seconds * 1000 }
+  const shape: Shape = { redis, smallDisk, allowance, steady, lengthMs: seconds * 1000 }
   const next = { number: 1 }
   const steps = [
-    ...planOperations(draw, shape.lengthMs, next),
-    ...PARTS.flatMap((part) => planFaults(part, draw, shape, next)),
+    ...planOperations(draw, shape, next),
+    ...PARTS.filter((part) => !steady || part !== 'process').flatMap((part) =>
+      planFaults(part, draw, shape, next),
+    ),
   ].sort((a, b) => a.atMs - b.atMs)
   return { seed, seconds, redis, smallDisk, concurrency: draw.one([1, 10, 100]), allowance, steps }
 }
 
-type Shape = Pick<Plan, 'redis' | 'smallDisk' | 'allowance'> & { lengthMs: number }
+type Shape = Pick<Plan, 'redis' | 'smallDisk' | 'allowance'> & { lengthMs: number; steady: boolean }
 
 /** The number of the next operation. */
 interface Counter {
   number: number
 }
 
-function planOperations(draw: Draw, lengthMs: number, next: Counter): Step[] {
+function planOperations(draw: Draw, shape: Shape, next: Counter): Step[] {
   const steps: Step[] = []
+  const { lengthMs, steady } = shape
+  const keys = keysFor(lengthMs)
   for (let atMs = 0; atMs < lengthMs; atMs += draw.between(20, 250)) {
-    if (draw.chance(0.02)) {
+    if (draw.chance(0.02) && !steady) {
       steps.push({ atMs, do: 'redrive' })
       continue
     }
@@ -135,23 +147,34 @@ function planOperations(draw: Draw, lengthMs: number, next: Counter): Step[] {
             [3, draw.between(2, 8)],
             [0.5, draw.between(20, 60)],
           ])
-    const operations = Array.from({ length: count }, () => planOperation(next.number++, via, draw))
+    const operations = Array.from({ length: count }, () =>
+      planOperation(next.number++, via, { draw, keys, steady }),
+    )
     steps.push({ atMs, do: 'operations', operations })
   }
   return steps
 }
 
-function planOperation(number: number, via: Way, draw: Draw): PlannedOperation {
+/** So many that none is written more often than the store keeps versions. */
+function keysFor(lengthMs: number): string[] {
+  return [...KEYS, ...Array.from({ length: Math.floor(lengthMs / 30_000) }, (_, index) => `key-${index}`)]
+}
+
+function planOperation(
+  number: number,
+  via: Way,
+  { draw, keys, steady }: { draw: Draw; keys: readonly string[]; steady: boolean },
+): PlannedOperation {
   const kind = draw.weighted<Operation['kind']>([
     [70, 'set'],
     // The command carries no metadata on a delete, by which the checker would know it.
     [via === 'command' ? 0 : 15, 'delete'],
     [via === 'bullmq' ? 8 : 0, 'rollback'],
     // Others refuse what the daemon does not take.
-    [via === 'bullmq' ? 4 : 0, 'poison'],
-    [via === 'bullmq' || via === 'client' ? 4 : 0, 'oversized'],
+    [via === 'bullmq' && !steady ? 4 : 0, 'poison'],
+    [(via === 'bullmq' || via === 'client') && !steady ? 4 : 0, 'oversized'],
   ])
-  const name = { namespace: draw.one(NAMESPACES), key: draw.one(KEYS) }
+  const name = { namespace: draw.one(NAMESPACES), key: draw.one(keys) }
   const embed = kind === 'set' && draw.chance(0.4)
   const length = kind === 'oversized' ? OVERSIZED_CHARACTERS : draw.between(0, 200)
   const isSet = kind === 'set' || kind === 'oversized'

@@ -42,6 +42,8 @@ export interface FaultRunOptions {
   /** An empty folder for all that the run writes. */
   folder: string
   restTimeoutMs?: number
+  /** Called once everything runs, for whoever measures beside the run. */
+  observe?: (world: World) => void
   /** Ends the run; what it started is ended first. */
   signal?: AbortSignal
 }
@@ -50,6 +52,7 @@ export interface FaultRunOptions {
 export async function runFaults(options: FaultRunOptions): Promise<RunResult> {
   const { plan, signal, restTimeoutMs = REST_TIMEOUT_MS } = options
   const world = await World.start(options)
+  options.observe?.(world)
   const ended = Promise.withResolvers<never>()
   const stop = () => ended.reject(new Error('the run was ended'))
   signal?.addEventListener('abort', stop, { once: true })

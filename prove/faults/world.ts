@@ -193,7 +193,8 @@ export class World {
     }, MAX_STOP_MS)
     const { code, signal } = await daemon.ended
     clearTimeout(timer)
-    if (code !== 0) {
+    // Before it said a word it held nothing that a stop would have to put down.
+    if (code !== 0 && !(signal === 'SIGTERM' && daemon.log.length === 0)) {
       const tookMs = Math.round(performance.now() - startedAtMs)
       this.incidents.push(`the daemon ended with ${signal ?? `exit code ${code}`} ${tookMs} ms after SIGTERM`)
     }
