@@ -66,6 +66,9 @@ export interface EmbeddedKey extends Name {
   contentHashes: string[]
 }
 
+/** The hash that the vector of this value must be kept under. */
+export type ExpectedHash = (valueText: string) => string
+
 export interface FoundDeadLetter {
   id: string
   sourceQueue: string
@@ -95,10 +98,10 @@ export interface RetriedJob {
 export interface Evidence {
   operations: Operation[]
   keys: StoredKey[]
-  remote: RemoteRecord[]
-  embedded: EmbeddedKey[]
-  /** The hash that the vector of this value must be kept under. */
-  expectedHash: (valueText: string) => string
+  /** Undefined where there is none. */
+  remote: RemoteRecord[] | undefined
+  /** Undefined where nothing embeds. */
+  embedded: { keys: EmbeddedKey[]; expectedHash: ExpectedHash } | undefined
   /** When work had come to rest for the first time. */
   deadLetters: FoundDeadLetter[]
   /** After the last act: the limit raised and every dead letter redriven. */

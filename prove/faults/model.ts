@@ -301,6 +301,7 @@ function newestOf(keys: readonly StoredKey[]): Map<string, { name: Name; write: 
 }
 
 function* checkRemote({ keys, remote }: Evidence): Generator<Problem> {
+  if (!remote) return
   const newest = newestOf(keys)
   const records = Map.groupBy(remote, nameOf)
   for (const [id, { name, write }] of newest) {
@@ -332,8 +333,10 @@ function operationIn(text: string): string {
   return `what operation ${/"operation":(\d+)/.exec(text)?.[1] ?? '?'} wrote`
 }
 
-function* checkVectors({ keys, embedded, expectedHash }: Evidence): Generator<Problem> {
-  const vectors = new Map(embedded.map((own) => [nameOf(own), own]))
+function* checkVectors({ keys, embedded }: Evidence): Generator<Problem> {
+  if (!embedded) return
+  const { expectedHash } = embedded
+  const vectors = new Map(embedded.keys.map((own) => [nameOf(own), own]))
   for (const [id, { name, write }] of newestOf(keys)) {
     const held = vectors.get(id)
     const hashes = held?.contentHashes ?? []
@@ -374,7 +377,7 @@ function describeKey(name: Name, { operations, keys, remote }: Evidence): string
       ({ version, deleted, operation }) =>
         `stored: version ${formatVersion(version)}, ${deleted ? 'deleted' : 'set'} by operation ${operation ?? '?'}`,
     ),
-    ...remote
+    ...(remote ?? [])
       .filter((record) => nameOf(record) === id)
       .map(({ id: at, text }) => `remote: ${at} holds ${operationIn(text)}`),
   ]

@@ -158,6 +158,9 @@ const ROOT = resolve(import.meta.dirname, '..', '..')
 /** A gate that never opens is told from one that waits; the longest rest of sound seeds is printed by `test:faults`. */
 const REST_TIMEOUT_MS = 70_000
 
+/** Ends what it started before it ends. */
+const stopping = new AbortController()
+
 /** The text with the change made. @throws where the text does not stand there once */
 export function mutate(text: string, { file, before, after }: Change): string {
   const places = text.split(before).length - 1
@@ -191,7 +194,13 @@ async function hunt(
   for (let seed = 1; seed <= seeds; seed++) {
     const folder = mkdtempSync(join(root, 's'))
     const plan = makePlan(seed, seconds, { canFillDisk: small })
-    const { violations } = await runFaults({ plan, program, folder, restTimeoutMs: REST_TIMEOUT_MS })
+    const { violations } = await runFaults({
+      plan,
+      program,
+      folder,
+      restTimeoutMs: REST_TIMEOUT_MS,
+      signal: stopping.signal,
+    })
     rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
     if (violations.length === 0) continue
     const kinds = Object.entries(Object.groupBy(violations, ({ kind }) => kind))
@@ -211,6 +220,7 @@ async function main(): Promise<number> {
   const chosen = MUTANTS.filter(({ name }) => values.only === undefined || name === values.only)
   if (chosen.length === 0)
     throw new Error(`--only is not one of: ${MUTANTS.map(({ name }) => name).join(', ')}`)
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stopping.abort())
   const root = mkdtempSync(join(tmpdir(), 'mm-'))
   let missed = 0
   try {

@@ -34,7 +34,7 @@ export type RemoteAnswer =
   | 'lost answer'
   | 'half an answer'
   | 'failing writes'
-export type EmbedderAnswer = 'unavailable' | 'busy' | 'hang' | 'lie'
+export type EmbedderAnswer = 'unavailable' | 'busy' | 'slow' | 'hang' | 'lie'
 
 /** An operation as it is planned; `valueText` and `answer` are the ledger's. */
 export type PlannedOperation = Omit<Operation, 'sentAtMs' | 'answer'>
@@ -237,7 +237,7 @@ function planFault(part: Part, draw: Draw, { redis, allowance }: Shape): Fault {
       ])
     case 'queue':
       return draw.weighted<Fault>([
-        [4, { part, kind: 'kill redis', downMs }],
+        [6, { part, kind: 'kill redis', downMs }],
         [1, { part, kind: 'stop redis', downMs }],
         [2, { part, kind: 'freeze redis', forMs }],
         [1, { part, kind: 'full redis', forMs }],
@@ -282,7 +282,9 @@ function remoteAnswer(draw: Draw, { unclearRemote }: Allowance): RemoteAnswer {
 
 function embedderAnswer(draw: Draw, { unclearEmbedder }: Allowance): EmbedderAnswer {
   return draw.one(
-    unclearEmbedder ? ['unavailable', 'busy', 'hang', 'lie', 'lie'] : ['unavailable', 'busy', 'hang'],
+    unclearEmbedder
+      ? ['unavailable', 'busy', 'slow', 'slow', 'hang', 'lie', 'lie']
+      : ['unavailable', 'busy', 'slow', 'slow', 'hang'],
   )
 }
 

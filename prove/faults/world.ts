@@ -6,24 +6,20 @@ import { execFile, execFileSync } from 'node:child_process'
 import { closeSync, mkdirSync, openSync, realpathSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { redisEndpoint } from '../../src/queue/connection.ts'
+import { type RedisEndpoint, redisEndpoint } from '../../src/queue/connection.ts'
 import { privateRedisSocket } from '../../src/queue/privateRedis.ts'
 import { askRedis, findServerProcess } from '../../src/queue/redisProcess.ts'
 import { isolatedEnvironment, spawnDaemon, type TestDaemon } from '../../tests/support/daemon.ts'
-import { type FakeMem0, startFakeMem0 } from '../../tests/support/fakeMem0.ts'
-import { type FakeOpenai, startFakeOpenai } from '../../tests/support/fakeOpenai.ts'
-import { startTestRedis, type TestRedis } from '../../tests/support/redis.ts'
-import { startTcpProxy, type TcpProxy } from '../../tests/support/tcpProxy.ts'
+import type { FakeMem0 } from '../../tests/support/fakeMem0.ts'
 import { waitFor } from '../../tests/support/waitFor.ts'
 import { VALUE_MARK } from '../memories.ts'
-import type { EmbedderAnswer, Fault, LinkFault, Part, Plan, RemoteAnswer } from './plan.ts'
+import { Outside } from './outside.ts'
+import type { Fault, Part, Plan } from './plan.ts'
 import { cutPower } from './powerCut.ts'
 import { Producers } from './producers.ts'
 
-const REMOTE_KEY = 'key-of-the-proof'
 /** Below `oversized`, above all else. */
 const MAX_VALUE_BYTES = 16_384
-const PUSH_TIMEOUT_MS = 2_000
 /** A stop may take its drain time, and some more on a busy machine. */
 const MAX_STOP_MS = 20_000
 const SMALL_DISK = 'size=48m,mode=0700'
@@ -49,13 +45,10 @@ export class World {
   readonly incidents: string[] = []
   readonly counts: Counts = { kills: 0, redisKills: 0, faults: 0 }
   readonly daemons: TestDaemon[] = []
-  readonly remote: FakeMem0
   readonly producers: Producers
   readonly env: NodeJS.ProcessEnv
   private readonly options: WorldOptions
-  private readonly openai: FakeOpenai
-  private readonly links: Record<'remote' | 'embedder', TcpProxy> & { queue: TcpProxy | undefined }
-  private readonly redis: TestRedis | undefined
+  private readonly outside: Outside
   private readonly chains = new Map<Part, Promise<void>>()
   private readonly journal: string
   private readonly kept: string
@@ -68,35 +61,17 @@ export class World {
     const dataDir = join(folder, 'data')
     mkdirSync(dataDir, { mode: 0o700 })
     if (plan.smallDisk) execFileSync(MOUNT, ['-t', 'tmpfs', '-o', SMALL_DISK, 'tmpfs', dataDir])
-    const remote = await startFakeMem0({ apiKey: REMOTE_KEY })
-    const openai = await startFakeOpenai()
-    const redis = plan.redis === 'private' ? undefined : await startTestRedis()
-    const links = {
-      remote: await startTcpProxy({ port: Number(new URL(remote.url).port) }),
-      embedder: await startTcpProxy({ port: Number(new URL(openai.baseUrl).port) }),
-      queue: redis && (await startTcpProxy({ path: redis.socketPath })),
-    }
-    return new World(options, { dataDir, remote, openai, redis, links })
+    return new World(options, dataDir, await Outside.start(plan))
   }
 
-  private constructor(
-    options: WorldOptions,
-    parts: Pick<World, 'dataDir' | 'remote'> & {
-      openai: FakeOpenai
-      redis: TestRedis | undefined
-      links: World['links']
-    },
-  ) {
+  private constructor(options: WorldOptions, dataDir: string, outside: Outside) {
     const { plan, folder, program } = options
     this.options = options
-    this.dataDir = parts.dataDir
-    this.remote = parts.remote
-    this.openai = parts.openai
-    this.redis = parts.redis
-    this.links = parts.links
+    this.dataDir = dataDir
+    this.outside = outside
     this.mounted = plan.smallDisk
     this.journal = join(folder, 'journal')
-    this.kept = join(parts.dataDir, 'removed')
+    this.kept = join(dataDir, 'removed')
     mkdirSync(this.kept, { mode: 0o700 })
     writeFileSync(this.journal, '')
     const httpSocket = join(folder, 'http.sock')
@@ -105,16 +80,11 @@ export class World {
       MEMSYNC_PROOF_SPOOL: join(this.dataDir, 'spool'),
       MEMSYNC_PROOF_JOURNAL: this.journal,
       MEMSYNC_PROOF_KEPT: this.kept,
-      MEMSYNC_REMOTE_KIND: 'mem0',
-      MEMSYNC_REMOTE_URL: `http://127.0.0.1:${this.links.remote.port}`,
-      MEMSYNC_REMOTE_KEY: REMOTE_KEY,
-      MEMSYNC_PUSH_TIMEOUT_MS: String(PUSH_TIMEOUT_MS),
+      ...outside.settings,
       MEMSYNC_HEALTH_INTERVAL_MS: '300',
       MEMSYNC_HISTORY_VERSIONS: '1000',
       MEMSYNC_CONCURRENCY: String(plan.concurrency),
       MEMSYNC_HTTP: `unix:${httpSocket}`,
-      OPENAI_BASE_URL: `http://127.0.0.1:${this.links.embedder.port}/v1`,
-      ...(this.links.queue ? { REDIS_URL: `redis://127.0.0.1:${this.links.queue.port}` } : {}),
     }
     this.env = isolatedEnvironment(this.dataDir, this.settings)
     this.settings = { ...this.settings, MEMSYNC_MAX_VALUE_BYTES: String(MAX_VALUE_BYTES) }
@@ -130,7 +100,11 @@ export class World {
     this.startDaemon()
   }
 
-  get endpoint() {
+  get remote(): FakeMem0 {
+    return this.outside.remote
+  }
+
+  get endpoint(): RedisEndpoint {
     return redisEndpoint({ redisUrl: this.settings.REDIS_URL, dataDir: this.dataDir })
   }
 
@@ -143,23 +117,16 @@ export class World {
   /** Carries the fault out, behind those of the same part; resolves when it is over. */
   inflict(fault: Fault): Promise<void> {
     this.counts.faults++
-    // A full disk and a dead process would each be the other's cause.
-    const part = fault.part
-    const before = this.chains.get(part) ?? Promise.resolve()
+    const before = this.chains.get(fault.part) ?? Promise.resolve()
     const done = before.then(() => this.carryOut(fault))
-    this.chains.set(part, done)
+    this.chains.set(fault.part, done)
     return done
   }
 
   /** Everything works again, and the daemon runs. */
   async heal(): Promise<void> {
     await Promise.all(this.chains.values())
-    this.remote.heal()
-    this.openai.heal()
-    for (const link of [this.links.remote, this.links.embedder, this.links.queue]) {
-      await link?.up()
-      link?.pass()
-    }
+    await this.outside.heal()
   }
 
   /** The last act: stops the daemon in order, and starts it with a limit that takes every value. */
@@ -211,10 +178,7 @@ export class World {
     }
     const pid = await this.privateRedisPid()
     if (pid !== undefined) await this.killRedis(pid)
-    for (const link of [this.links.remote, this.links.embedder, this.links.queue]) await link?.close()
-    await this.remote.close()
-    await this.openai.close()
-    await this.redis?.stop()
+    await this.outside.close()
     if (this.mounted) execFileSync(UNMOUNT, ['-l', this.dataDir])
     this.mounted = false
   }
@@ -257,16 +221,16 @@ export class World {
         return this.breakProcess(fault)
       case 'queue':
         return fault.kind === 'link'
-          ? this.breakLink('queue', fault.link, fault.forMs)
+          ? this.outside.breakLink('queue', fault.link, fault.forMs)
           : this.breakRedis(fault)
       case 'remote':
         return fault.kind === 'link'
-          ? this.breakLink('remote', fault.link, fault.forMs)
-          : this.answerBadly(fault.how, fault.forMs)
+          ? this.outside.breakLink('remote', fault.link, fault.forMs)
+          : this.outside.answerBadly(fault.how, fault.forMs)
       case 'embedder':
         return fault.kind === 'link'
-          ? this.breakLink('embedder', fault.link, fault.forMs)
-          : this.embedBadly(fault.how, fault.forMs)
+          ? this.outside.breakLink('embedder', fault.link, fault.forMs)
+          : this.outside.embedBadly(fault.how, fault.forMs)
       case 'disk':
         return this.fillDisk(fault.forMs)
     }
@@ -326,18 +290,18 @@ export class World {
     switch (fault.kind) {
       case 'kill redis':
       case 'stop redis': {
-        const pid = this.redis?.pid ?? (await this.privateRedisPid())
+        const pid = this.outside.redis?.pid ?? (await this.privateRedisPid())
         if (pid === undefined) return
         this.counts.redisKills++
         if (fault.kind === 'kill redis') await this.killRedis(pid)
         else signal(pid, 'SIGTERM')
-        if (!this.redis) return
+        if (!this.outside.redis) return
         await sleep(fault.downMs)
-        await this.redis.restart()
+        await this.outside.redis.restart()
         return
       }
       case 'freeze redis': {
-        const pid = this.redis?.pid ?? (await this.privateRedisPid())
+        const pid = this.outside.redis?.pid ?? (await this.privateRedisPid())
         if (pid === undefined) return
         signal(pid, 'SIGSTOP')
         await sleep(fault.forMs)
@@ -360,52 +324,7 @@ export class World {
   }
 
   private get redisSocket(): string {
-    return this.redis?.socketPath ?? privateRedisSocket(this.dataDir)
-  }
-
-  private async breakLink(
-    which: 'queue' | 'remote' | 'embedder',
-    how: LinkFault,
-    forMs: number,
-  ): Promise<void> {
-    const link = this.links[which]
-    if (!link) return
-    if (how === 'cut') return link.cut()
-    if (how === 'delay') link.delay(100)
-    if (how === 'black hole') link.blackHole()
-    if (how === 'refuse') await link.down()
-    await sleep(forMs)
-    await link.up()
-    link.pass()
-  }
-
-  private async answerBadly(how: RemoteAnswer, forMs: number): Promise<void> {
-    const { remote } = this
-    if (how === 'unavailable') remote.inject({ kind: 'status', status: 503 })
-    if (how === 'busy') remote.inject({ kind: 'status', status: 429, headers: { 'retry-after': '1' } })
-    if (how === 'slow') remote.inject({ kind: 'lateAnswer', delayMs: PUSH_TIMEOUT_MS / 4 })
-    if (how === 'hang') remote.inject({ kind: 'hang' })
-    for (const route of ['POST /memories', 'PUT /memories/:id', 'DELETE /memories/:id']) {
-      if (how === 'lost answer') remote.inject({ kind: 'dropAnswer' }, { route, times: 3 })
-      if (how === 'half an answer') remote.inject({ kind: 'resetMidBody' }, { route, times: 3 })
-      if (how === 'failing writes') remote.inject({ kind: 'status', status: 500 }, { route, times: 4 })
-    }
-    await sleep(forMs)
-    remote.heal()
-  }
-
-  private async embedBadly(how: EmbedderAnswer, forMs: number): Promise<void> {
-    const { openai } = this
-    if (how === 'unavailable') openai.fail({ status: 503 }, 1_000)
-    if (how === 'busy')
-      openai.fail({ status: 429, code: 'rate_limit_exceeded', headers: { 'retry-after': '1' } }, 1_000)
-    if (how === 'hang') openai.fail('hang', 1_000)
-    if (how === 'lie') {
-      for (const lie of ['short', 'duplicateIndex', 'wrongDimensions', 'html', 'cut'] as const)
-        openai.fail(lie)
-    }
-    await sleep(forMs)
-    openai.heal()
+    return this.outside.redis?.socketPath ?? privateRedisSocket(this.dataDir)
   }
 
   /** Fills the small file system to its last byte, for so long. */
@@ -422,12 +341,12 @@ export class World {
   }
 
   private async privateRedisPid(): Promise<number | undefined> {
-    if (this.redis) return undefined
+    if (this.outside.redis) return undefined
     return findServerProcess(join(realpathSync(this.dataDir), 'redis'), this.redisSocket)
   }
 
   private async killRedis(pid: number): Promise<void> {
-    if (this.redis) return this.redis.kill()
+    if (this.outside.redis) return this.outside.redis.kill()
     signal(pid, 'SIGKILL')
     await waitFor('the private Redis is gone', async () => (await this.privateRedisPid()) !== pid)
   }

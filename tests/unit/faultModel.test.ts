@@ -1,7 +1,14 @@
 /** The checker of the fault runs can fail: each kind of broken promise, planted in a sound history, is found and named. */
 import { describe, expect, it } from 'vitest'
-import type { Answer, Evidence, Operation, StoredWrite } from '../../prove/faults/ledger.ts'
-import { findViolations } from '../../prove/faults/model.ts'
+import type {
+  Answer,
+  EmbeddedKey,
+  Evidence,
+  Operation,
+  RemoteRecord,
+  StoredWrite,
+} from '../../prove/faults/ledger.ts'
+import { findViolations, type Violation } from '../../prove/faults/model.ts'
 
 const NAME = { namespace: 'default', key: 'k' }
 const QUIET = { waiting: 0, delayed: 0, active: 0, failed: 0 }
@@ -37,7 +44,14 @@ function write(number: number, sequence: number, more: Partial<StoredWrite> = {}
 }
 
 /** Three writes of one key by job, the last of them embedded, and everything where it belongs. */
-function sound(): Evidence & { writes: StoredWrite[] } {
+/** The same, each part by itself for a test to spoil. */
+type Sound = Omit<Evidence, 'remote' | 'embedded'> & {
+  writes: StoredWrite[]
+  remote: RemoteRecord[]
+  embedded: EmbeddedKey[]
+}
+
+function sound(): Sound {
   const writes = [write(1, 1), write(2, 2), write(3, 3, { embed: true })]
   return {
     operations: [operation(1, queued(1)), operation(2, queued(2)), operation(3, queued(3), { embed: true })],
@@ -47,7 +61,6 @@ function sound(): Evidence & { writes: StoredWrite[] } {
     embedded: [
       { ...NAME, version: { epoch: 1, sequence: 3, index: 0 }, contentHashes: ['hash of {"operation":3}'] },
     ],
-    expectedHash: (valueText) => `hash of ${valueText}`,
     deadLetters: [],
     deadLettersAtTheEnd: [],
     retried: [],
@@ -59,11 +72,16 @@ function sound(): Evidence & { writes: StoredWrite[] } {
   }
 }
 
+function violationsOf({ embedded, ...evidence }: Sound): Violation[] {
+  const expectedHash = (valueText: string) => `hash of ${valueText}`
+  return findViolations({ ...evidence, embedded: { keys: embedded, expectedHash } })
+}
+
 /** The kinds of violation that a sound history has after `spoil`. */
-function kindsAfter(spoil: (evidence: ReturnType<typeof sound>) => void): string[] {
+function kindsAfter(spoil: (evidence: Sound) => void): string[] {
   const evidence = sound()
   spoil(evidence)
-  return [...new Set(findViolations(evidence).map(({ kind }) => kind))].sort()
+  return [...new Set(violationsOf(evidence).map(({ kind }) => kind))].sort()
 }
 
 const letter = (number: number | undefined, more = {}) => ({
@@ -78,7 +96,7 @@ const letter = (number: number | undefined, more = {}) => ({
 })
 
 describe('sound histories', () => {
-  it.each<[name: string, change: (evidence: ReturnType<typeof sound>) => void]>([
+  it.each<[name: string, change: (evidence: Sound) => void]>([
     ['as it is', () => undefined],
     [
       'a late write that was superseded',
@@ -163,7 +181,7 @@ describe('sound histories', () => {
 })
 
 describe('each broken promise is found', () => {
-  it.each<[kind: string, spoil: (evidence: ReturnType<typeof sound>) => void]>([
+  it.each<[kind: string, spoil: (evidence: Sound) => void]>([
     ['lost', ({ operations }) => operations.push({ ...operation(4, queued(4)), key: 'other' })],
     [
       'lost',
@@ -263,7 +281,7 @@ describe('each broken promise is found', () => {
   it('a violation of a key comes with its history, and shows no value', () => {
     const evidence = sound()
     evidence.remote.push({ ...NAME, id: 'r2', text: '{"operation":1,"text":"secret"}' })
-    const [violation] = findViolations(evidence)
+    const [violation] = violationsOf(evidence)
     expect(violation?.history.join('\n')).toMatch(/operation 1 .*job 1.*\n.*\n.*\n.*stored: version 1-1-0/)
     expect(JSON.stringify(violation)).not.toContain('secret')
   })
