@@ -67,7 +67,7 @@ export interface EmbeddedKey extends Name {
 }
 
 /** The hash that the vector of this value must be kept under. */
-export type ExpectedHash = (valueText: string) => string
+type ExpectedHash = (valueText: string) => string
 
 export interface FoundDeadLetter {
   id: string

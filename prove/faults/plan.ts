@@ -39,7 +39,7 @@ export type EmbedderAnswer = 'unavailable' | 'busy' | 'slow' | 'hang' | 'lie'
 /** An operation as it is planned; `valueText` and `answer` are the ledger's. */
 export type PlannedOperation = Omit<Operation, 'sentAtMs' | 'answer'>
 
-export type Step =
+type Step =
   | { atMs: number; do: 'operations'; operations: PlannedOperation[] }
   | { atMs: number; do: 'redrive' }
   | { atMs: number; do: 'fault'; fault: Fault }

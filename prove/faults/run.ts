@@ -23,7 +23,7 @@ import { type Counts, World } from './world.ts'
  * How long work may take to come to rest once nothing is broken: the longest pause between two probes of a gate is 60 s,
  * and so is the time between two looks for memories without a receipt.
  */
-export const REST_TIMEOUT_MS = 100_000
+const REST_TIMEOUT_MS = 100_000
 /** How long producers are waited for once nothing is broken. */
 const ANSWER_TIMEOUT_MS = 12_000
 
