@@ -133,6 +133,10 @@ function planOperations(draw: Draw, shape: Shape, next: Counter): Step[] {
       steps.push({ atMs, do: 'redrive' })
       continue
     }
+    if (draw.chance(0.15)) {
+      steps.push(...planEpisode(atMs, next, draw))
+      continue
+    }
     const via = draw.weighted<Way>([
       [5, 'client'],
       [4, 'bullmq'],
@@ -153,6 +157,26 @@ function planOperations(draw: Draw, shape: Shape, next: Counter): Step[] {
     steps.push({ atMs, do: 'operations', operations })
   }
   return steps
+}
+
+/** The few writes of a key of its own, at short distances: what goes wrong with it, no later write sets right. */
+function planEpisode(startsAtMs: number, next: Counter, draw: Draw): Step[] {
+  const name = { namespace: 'default', key: `once-${next.number}` }
+  let atMs = startsAtMs
+  return Array.from({ length: draw.between(2, 4) }, () => {
+    const number = next.number++
+    const kind = draw.chance(0.75) ? 'set' : 'delete'
+    const valueText = kind === 'set' ? makeValueText(number, draw.between(0, 50)) : undefined
+    const embed = kind === 'set' && draw.chance(0.8)
+    const via = draw.one<Way>(['client', 'bullmq', 'http'])
+    const step: Step = {
+      atMs,
+      do: 'operations',
+      operations: [{ ...name, number, kind, valueText, embed, via }],
+    }
+    atMs += draw.between(0, 1200)
+    return step
+  })
 }
 
 /** So many that none is written more often than the store keeps versions. */
