@@ -116,4 +116,7 @@ async function main({ seeds, seconds, program }: Options): Promise<number> {
   return broken === 0 ? 0 : 1
 }
 
-process.exitCode = await main(readOptions())
+process.exitCode = await main(readOptions()).catch((error) => {
+  console.error(error instanceof Error ? error.message : String(error))
+  return 1
+})

@@ -111,10 +111,10 @@ export const MUTANTS: readonly Mutant[] = [
     changes: [
       {
         file: 'health/gate.ts',
-        // From the second time it falls within minutes.
+        // Once it fell, it stays shut for as long as the process lives.
         before: "  if (gate.position === 'shut') {\n    // Begun before",
         after:
-          "  if (gate.position === 'shut') {\n    if (gate.recentFalls > 1) return { ...gate, nextProbeAtMs }\n    // Begun before",
+          "  if (gate.position === 'shut') {\n    if (gate.recentFalls > 0) return { ...gate, nextProbeAtMs }\n    // Begun before",
       },
     ],
   },
@@ -125,20 +125,6 @@ export const MUTANTS: readonly Mutant[] = [
         file: 'queue/deadLetters.ts',
         before: 'await this.source.add(entry.name, entry.data, { jobId, timestamp: entry.acceptedAtMs })',
         after: 'await this.source.add(entry.name, entry.data, { timestamp: entry.acceptedAtMs })',
-      },
-    ],
-  },
-  {
-    name: 'spool file removed before its jobs are in the queue',
-    changes: [
-      {
-        file: 'producers/spoolDrain.ts',
-        before:
-          '    await this.target.add(memories)\n' +
-          '    for (const { name } of claimed) await rm(join(this.spool.folder, name), { force: true })',
-        after:
-          '    for (const { name } of claimed) await rm(join(this.spool.folder, name), { force: true })\n' +
-          '    await this.target.add(memories)',
       },
     ],
   },
@@ -236,4 +222,9 @@ async function main(): Promise<number> {
   return missed === 0 ? 0 : 1
 }
 
-if (import.meta.main) process.exitCode = await main()
+if (import.meta.main) {
+  process.exitCode = await main().catch((error) => {
+    console.error(error instanceof Error ? error.message : String(error))
+    return 1
+  })
+}

@@ -130,4 +130,7 @@ async function main(): Promise<number> {
   return over + violations.length === 0 ? 0 : 1
 }
 
-process.exitCode = await main()
+process.exitCode = await main().catch((error) => {
+  console.error(error instanceof Error ? error.message : String(error))
+  return 1
+})
