@@ -190,7 +190,11 @@ async function hunt(
     rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
     if (violations.length === 0) continue
     const kinds = Object.entries(Object.groupBy(violations, ({ kind }) => kind))
-    return `seed ${seed}: ${kinds.map(([kind, all]) => `${kind} (${all?.length})`).join(', ')}`
+    const [first] = violations
+    return [
+      `seed ${seed}: ${kinds.map(([kind, all]) => `${kind} (${all?.length})`).join(', ')}`,
+      ...[first?.what ?? '', ...(first?.history ?? [])].map((line) => `    ${line}`),
+    ].join('\n')
   }
   return undefined
 }
