@@ -2,13 +2,18 @@
  * What the proof promises, checked on the evidence of one run. Pure: evidence in, problems out.
  *
  * The order of acceptance is that of the job ids, which Redis hands out one after the other to whoever asks; the
- * receipts say which id each memory got. From them follows, for each key, which write must stand in the store.
+ * receipts say which id each memory got. What follows for each key is the model's to say (`faults/model.ts`), which the
+ * fault runs share; here stands what only this proof has: lines, refusals, receipts, kills.
  */
 
-interface Name {
-  namespace: string
-  key: string
-}
+import type {
+  Answer,
+  Evidence as ModelEvidence,
+  StoredWrite as ModelWrite,
+  Name,
+  Operation,
+} from './faults/ledger.ts'
+import { findViolations, type Kind } from './faults/model.ts'
 
 interface SentMemory extends Name {
   producer: number
@@ -71,14 +76,30 @@ export interface Finding {
 
 /** Every promise with what breaks it. */
 export function checkPromises(evidence: Evidence): Finding[] {
-  const accepted = acceptedWrites(evidence)
+  const violations = findViolations(toLedger(evidence))
+  const of = (...kinds: Kind[]) =>
+    violations
+      .filter(({ kind }) => kinds.includes(kind))
+      .map(({ kind, name, what }) => `${name ? `${show(name)}: ` : ''}${kind}: ${what}`)
   const findings: [promise: string, problems: Iterable<string>][] = [
     ['every good line was accepted once, every broken one refused', checkIntake(evidence)],
     ["each producer's memories were accepted in its order", checkProducerOrder(evidence)],
-    ['every key holds its newest accepted value', checkNewest(evidence, accepted)],
-    ['every version kept is one that was accepted, once, newest first', checkHistories(evidence, accepted)],
-    ['nothing is lost and nothing counts twice', checkCounts(evidence)],
-    ['the dead letters are those that were planted, and no other', checkDeadLetters(evidence)],
+    ['every key holds its newest accepted value', [...of('lost', 'stale'), ...checkStored(evidence)]],
+    [
+      'every version kept is one that was accepted, once, newest first',
+      of('reordered', 'applied twice', 'never written', 'wrong content', 'wrong version'),
+    ],
+    [
+      'nothing is lost and nothing counts twice',
+      [...of('miscounted', 'job id twice'), ...checkCounts(evidence)],
+    ],
+    [
+      'the dead letters are those that were planted, and no other',
+      [
+        ...of('dead letter missing', 'dead letter of a good job', 'dead letter twice'),
+        ...checkDeadLetterCount(evidence),
+      ],
+    ],
     ['nothing is pending', checkPending(evidence)],
     ['each kill hit work in flight', checkKills(evidence)],
     ['the log has no error, and no output shows a value', [...evidence.logErrors, ...evidence.leaks]],
@@ -87,6 +108,8 @@ export function checkPromises(evidence: Evidence): Finding[] {
 }
 
 const nameOf = ({ namespace, key }: Name): string => JSON.stringify([namespace, key])
+/** Of a planted job, whose key no memory has. */
+const NOBODY: Name = { namespace: '', key: '' }
 const placeOf = ({ producer, line }: { producer: number; line: number }): string =>
   `producer ${producer}, line ${line}`
 
@@ -96,15 +119,74 @@ function show(name: Name): string {
   return text.length > 80 ? `${text.slice(0, 79)}…` : text
 }
 
-/** What each receipt stands for, by job id. */
-function acceptedWrites({ sent, receipts }: Evidence): Map<string, SentMemory> {
-  const bySource = new Map(sent.map((memory) => [placeOf(memory), memory]))
-  return new Map(
-    receipts.flatMap((receipt) => {
-      const memory = bySource.get(placeOf(receipt))
-      return memory ? [[receipt.jobId, memory] as const] : []
+/** The evidence as the model of the fault runs takes it: nothing but jobs, and neither a remote nor vectors. */
+function toLedger(evidence: Evidence): ModelEvidence {
+  const { sent, receipts, planted, deadLetterJobs, histories, status } = evidence
+  const jobs = new Map(receipts.map((receipt) => [placeOf(receipt), receipt.jobId]))
+  const common = { embed: false, via: 'command', sentAtMs: 0 } as const
+  const answerOf = (jobId: string | undefined): Answer =>
+    jobId === undefined ? { kind: 'unknown', reason: 'no receipt' } : { kind: 'queued', jobId, atMs: 0 }
+  const operations = [
+    ...sent.map((memory, index): Operation => {
+      const { namespace, key, valueText } = memory
+      const kind = valueText === undefined ? 'delete' : 'set'
+      const answer = answerOf(jobs.get(placeOf(memory)))
+      return { ...common, number: index + 1, namespace, key, kind, valueText, answer }
     }),
+    ...planted.map((jobId, index): Operation => {
+      const number = sent.length + index + 1
+      return { ...common, number, ...NOBODY, kind: 'poison', valueText: undefined, answer: answerOf(jobId) }
+    }),
+  ]
+  const numbers = new Map(
+    operations.flatMap(({ number, answer }) => (answer.kind === 'queued' ? [[answer.jobId, number]] : [])),
   )
+  const deadLetters = deadLetterJobs.map((jobId) => ({
+    ...{ id: jobId, jobId, sourceQueue: 'memory-sync', code: '', errorClass: '', attempts: 1 },
+    operation: numbers.get(jobId),
+  }))
+  return {
+    operations,
+    keys: histories.flatMap((writes) => {
+      const [newest] = writes
+      if (!newest) return []
+      const { namespace, key } = newest
+      return [{ namespace, key, writes: writes.map((write) => toWrite(write, numbers)).reverse() }]
+    }),
+    remote: undefined,
+    embedded: undefined,
+    deadLetters,
+    deadLettersAtTheEnd: deadLetters,
+    retried: [],
+    queues: {},
+    spoolFiles: [],
+    totals: status,
+    incidents: [],
+    allowance: { unclearRemote: false, unclearEmbedder: false },
+  }
+}
+
+/** Who wrote it is known by its version, as the values are as they come. */
+function toWrite(write: StoredWrite, numbers: ReadonlyMap<string, number>): ModelWrite {
+  const [epoch = 0, sequence = 0, index = 0] = write.version.split('-').map(Number)
+  const { deleted, valueText } = write
+  const operation = epoch === 1 && index === 0 ? numbers.get(String(sequence)) : undefined
+  return { version: { epoch, sequence, index }, deleted, valueText, embed: false, operation }
+}
+
+function* checkStored({ stored, histories }: Evidence): Generator<string> {
+  if (histories.length !== stored.length) yield `${stored.length} keys have ${histories.length} histories`
+  for (const [name, own] of Map.groupBy(stored, nameOf)) {
+    if (own.length > 1) yield `${name}: stands in the store ${own.length} times`
+  }
+  for (const [index, write] of stored.entries()) {
+    const newest = histories[index]?.[0]
+    const isSame =
+      newest?.version === write.version &&
+      newest.deleted === write.deleted &&
+      newest.valueText === write.valueText
+    if (!isSame) yield `${show(write)}: is not the newest of its history`
+  }
 }
 
 function* checkIntake({ sent, broken, receipts, refused }: Evidence): Generator<string> {
@@ -138,56 +220,6 @@ function* checkProducerOrder({ receipts }: Evidence): Generator<string> {
   }
 }
 
-function* checkNewest({ stored }: Evidence, accepted: Map<string, SentMemory>): Generator<string> {
-  const newest = new Map<string, { jobId: string; memory: SentMemory }>()
-  for (const [jobId, memory] of accepted) {
-    const known = newest.get(nameOf(memory))
-    if (!known || Number(known.jobId) < Number(jobId)) newest.set(nameOf(memory), { jobId, memory })
-  }
-  const storedByName = Map.groupBy(stored, nameOf)
-  for (const [name, { jobId, memory }] of newest) {
-    const [write, ...more] = storedByName.get(name) ?? []
-    storedByName.delete(name)
-    if (more.length > 0) yield `${show(memory)}: stands in the store ${more.length + 1} times`
-    const problem = write ? findDifference(write, jobId, memory) : 'is missing'
-    if (problem) yield `${show(memory)}: ${problem}`
-  }
-  for (const [write] of storedByName.values()) {
-    if (write) yield `${show(write)}: is stored and nobody wrote it`
-  }
-}
-
-/** How the stored write differs from the accepted one of this job. */
-function findDifference(write: StoredWrite, jobId: string, memory: SentMemory): string | undefined {
-  if (write.deleted && memory.valueText !== undefined) return `is deleted, and job ${jobId} wrote it`
-  if (!write.deleted && memory.valueText === undefined) return `is there, and job ${jobId} deleted it`
-  if (write.version !== `1-${jobId}-0`) return `holds version ${write.version} instead of 1-${jobId}-0`
-  if (write.valueText !== memory.valueText) return `holds another value than job ${jobId} wrote`
-  return undefined
-}
-
-function* checkHistories(
-  { histories, stored }: Evidence,
-  accepted: Map<string, SentMemory>,
-): Generator<string> {
-  if (histories.length !== stored.length) yield `${stored.length} keys have ${histories.length} histories`
-  for (const writes of histories) {
-    let before = Number.POSITIVE_INFINITY
-    for (const write of writes) {
-      const jobId = /^1-(\d+)-0$/.exec(write.version)?.[1] ?? ''
-      const memory = accepted.get(jobId)
-      if (!memory || nameOf(memory) !== nameOf(write)) {
-        yield `${show(write)}: version ${write.version} was never accepted for it`
-        continue
-      }
-      if (Number(jobId) >= before) yield `${show(write)}: version ${write.version} is out of order or double`
-      before = Number(jobId)
-      const problem = findDifference(write, jobId, memory)
-      if (problem) yield `${show(write)}: ${problem}`
-    }
-  }
-}
-
 function* checkCounts({ receipts, planted, stored, status }: Evidence): Generator<string> {
   const { queued, synced, superseded, deadLetters } = status
   const accepted = receipts.length + planted.length
@@ -200,12 +232,7 @@ function* checkCounts({ receipts, planted, stored, status }: Evidence): Generato
     yield `${stored.length} keys are stored, and only ${synced} writes count as synced`
 }
 
-function* checkDeadLetters({ planted, deadLetterJobs, status }: Evidence): Generator<string> {
-  const wanted = new Set(planted)
-  const found = new Set(deadLetterJobs)
-  for (const jobId of wanted.difference(found)) yield `job ${jobId} is no dead letter`
-  for (const jobId of found.difference(wanted)) yield `job ${jobId} is a dead letter and was a good one`
-  if (found.size !== deadLetterJobs.length) yield 'a job is a dead letter twice'
+function* checkDeadLetterCount({ planted, status }: Evidence): Generator<string> {
   if (status.deadLetters !== planted.length)
     yield `status counts ${status.deadLetters} dead letters, planted ${planted.length}`
 }

@@ -24,6 +24,8 @@ const LEAST_IN_FLIGHT = 10
 /** The locks of the jobs in flight at a kill last 10 s, and a look for stalled ones comes every 5 s. */
 const DRAIN_TIMEOUT_MS = 90_000
 const QUEUE = 'memory-sync'
+/** More than the busiest key is written: what is kept is then all that was applied. */
+const SETTINGS = { MEMSYNC_HISTORY_VERSIONS: '1000' }
 
 export interface RunOptions {
   memories: number
@@ -71,7 +73,7 @@ class ProofRun {
     await this.startDaemon()
     const redis = await this.connect()
     const queue = new Queue(QUEUE, { connection: redis, skipVersionCheck: true })
-    const env = isolatedEnvironment(this.dataDir)
+    const env = isolatedEnvironment(this.dataDir, SETTINGS)
     for (let number = 0; number < PRODUCERS; number++) this.producers.push(new Producer(number, folder, env))
     for (let wave = 0; wave <= kills; wave++) {
       const fed = this.producers.map((producer) => producer.feed(this.slice(producer.number, wave)))
@@ -101,7 +103,7 @@ class ProofRun {
   }
 
   private async startDaemon(): Promise<void> {
-    const daemon = await startDaemon(this.dataDir)
+    const daemon = await startDaemon(this.dataDir, SETTINGS)
     this.daemon = daemon
     this.logs.push(daemon)
   }

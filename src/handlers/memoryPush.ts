@@ -3,7 +3,8 @@
  * become one call, and records how far the memory has come.
  *
  * No receipt means that the remote may or may not hold the key (the process may have died between the call and
- * the receipt), so the adapter looks before it creates.
+ * the receipt), so the adapter looks before it creates. The receipt of a delete says as little: what was written after
+ * it may have been created already, by a call that no receipt followed.
  */
 import { type MemsyncError, toMemsyncError } from '../errors.ts'
 import type { MemoryName, Receipt, Store, StoredMemory } from '../infrastructure/memory/port.ts'
@@ -53,7 +54,7 @@ export async function memoryPush(name: MemoryName, context: PushContext): Promis
   const options: CallOptions = {
     signal: context.signal,
     remoteId: receipt?.remoteId,
-    lookupFirst: receipt === undefined || context.attempt > 1,
+    lookupFirst: receipt === undefined || receipt.contentHash === DELETED || context.attempt > 1,
   }
   const { epochOffset } = await store.remoteState()
   const pushed = { ...memory, remoteVersion: remoteVersion(memory.version, epochOffset) }

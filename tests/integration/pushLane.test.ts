@@ -152,6 +152,19 @@ describe('the push lane', () => {
     },
   )
 
+  it('a memory that is written again after its delete is there once, though the first answer is lost', async () => {
+    await start('mem0')
+    await machine.write([['k', 'first']])
+    await machine.pushed()
+    await machine.queue.add('MEMORY_SYNC', { key: 'k', op: 'delete' })
+    await machine.drained()
+    await machine.pushed()
+    server.inject({ kind: 'dropAnswer' }, { times: 1, route: 'POST /memories' })
+    await machine.write([['k', 'second']])
+    await machine.pushed()
+    await expectConverged()
+  })
+
   it('pushes that waited in a Redis that was wiped all reach the remote', async () => {
     await start('http')
     await waitFor('the remote is up', () => machine.push.remoteStatus.state === 'up')

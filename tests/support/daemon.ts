@@ -31,8 +31,13 @@ export function isolatedEnvironment(dataDir: string, extra: Record<string, strin
   return { PATH: process.env.PATH, HOME: dataDir, MEMSYNC_DATA_DIR: dataDir, ...extra }
 }
 
-export function spawnDaemon(dataDir: string, extra: Record<string, string> = {}): TestDaemon {
-  const child = spawn(process.execPath, [ENTRY], {
+/** @param entry the daemon of another build than this checkout's */
+export function spawnDaemon(
+  dataDir: string,
+  extra: Record<string, string> = {},
+  entry: string = ENTRY,
+): TestDaemon {
+  const child = spawn(process.execPath, [entry], {
     env: isolatedEnvironment(dataDir, extra),
     stdio: ['ignore', 'pipe', 'pipe'],
   })

@@ -51,6 +51,8 @@ export type Fault =
   /** The route does its work, then half of the answer is sent and the connection is reset. */
   | { kind: 'resetMidBody' }
   | { kind: 'slow'; delayMs: number }
+  /** The route does its work, and the answer comes so much later. */
+  | { kind: 'lateAnswer'; delayMs: number }
 
 interface FaultScope {
   /** How many requests it befalls; without end unless given. */
@@ -223,6 +225,11 @@ async function misbehave(
     case 'slow':
       await new Promise((resolve) => setTimeout(resolve, fault.delayMs))
       return send(outgoing, await respond())
+    case 'lateAnswer': {
+      const answer = await respond()
+      await new Promise((resolve) => setTimeout(resolve, fault.delayMs))
+      return send(outgoing, answer)
+    }
     case 'dripHead':
       return drip(socket, 'HTTP/1.1 200 OK\r\nx-drip: ')
     case 'dripBody': {

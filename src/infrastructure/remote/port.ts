@@ -8,8 +8,8 @@
  * Ambiguity: a call that was sent and never answered may or may not have been stored. The adapter keeps no
  * memory of it, so a crash between the send and the receipt is the same case as a lost answer: **no receipt
  * means unknown**, and the lane says `lookupFirst: true`. The adapter then asks the server what it holds for
- * the key before it creates anything. The same goes for every try after the first: a server that fails on an
- * id it no longer has (older ones of Mem0 answer 502) is then asked by key.
+ * the key before it creates anything. The same goes for the first write after a delete, and for every try after
+ * the first: a server that fails on an id it no longer has (older ones of Mem0 answer 502) is then asked by key.
  *
  * Every method throws `MemsyncError` alone, with one of:
  * - MEMSYNC_REMOTE_UNAVAILABLE (outage): not reached, or it says that it, or what it stands on, is away
@@ -57,7 +57,7 @@ export interface CallOptions {
   signal: AbortSignal
   /** The id of the receipt, where there is one. */
   remoteId?: string | undefined
-  /** True where no receipt says what the remote holds, and on a retry. Default false. */
+  /** True where no receipt names what the remote holds, and on a retry. Default false. */
   lookupFirst?: boolean
 }
 
