@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Write } from '../../src/infrastructure/memory/port.ts'
-import { SPOOL_INDEX, SPOOL_REPEAT_INDEX } from '../../src/jobs/version.ts'
+import { compareVersions, SPOOL_INDEX, SPOOL_REPEAT_INDEX } from '../../src/jobs/version.ts'
 import type { StoreInUse } from './memoryStore.ts'
 import { modelOf } from './memoryStoreModel.ts'
 import {
@@ -20,6 +20,11 @@ interface Life {
   writes: { key: string; op: Write['op']; value: unknown; embed: boolean }[]
   arrivals: number[][]
   reopenAfter: number | null
+}
+
+function permutations<T>(items: readonly T[]): T[][] {
+  if (items.length === 0) return [[]]
+  return items.flatMap((item, at) => permutations(items.toSpliced(at, 1)).map((rest) => [item, ...rest]))
 }
 
 export function describeWrites(use: StoreInUse): void {
@@ -55,6 +60,48 @@ export function describeWrites(use: StoreInUse): void {
       }
       // A write of the queue goes by its version alone.
       expect(await outcomesOf(setOf('k', 4, at(5), accepted(1)))).toEqual([APPLIED])
+    })
+
+    it('loses to what was accepted after it also where that has an earlier place and comes later', async () => {
+      expect(await outcomesOf(setOf('k', 'early', spooled(6), accepted(100)))).toEqual([APPLIED])
+      const late = setOf('k', 'late', at(5), accepted(200))
+      expect(await outcomesOf(late, late)).toEqual([APPLIED, APPLIED_BEFORE])
+      expect(await readValue('k')).toBe('late')
+      // Versions of a key only grow, as a remote goes by them.
+      const [first, second] = await use.store.history('k')
+      expect(compareVersions(first?.version ?? at(0), second?.version ?? at(0))).toBeGreaterThan(0)
+      expect(second?.value).toBe('early')
+      expect(await outcomesOf(setOf('k', 'older', at(4), accepted(99)))).toEqual([SUPERSEDED])
+      expect(await outcomesOf(setOf('k', 'next', at(7), accepted(201)), late)).toEqual([
+        APPLIED,
+        APPLIED_BEFORE,
+      ])
+      expect(await readValue('k')).toBe('next')
+      expect(await use.store.totals()).toMatchObject({ synced: 3, superseded: 1 })
+    })
+
+    it('ends the same whatever the order in which it and the queue are worked off', async () => {
+      const writes = [
+        setOf('', 100, spooled(6), accepted(100)),
+        setOf('', 200, at(5), accepted(200)),
+        setOf('', 150, spooled(7), accepted(150)),
+        setOf('', 90, at(4), accepted(90)),
+      ]
+      const orders = permutations(writes)
+      for (const [number, order] of orders.entries()) {
+        const placed = order.map((write) => {
+          const { sequence } = write.version
+          return {
+            ...write,
+            key: `k${number}`,
+            version: { ...write.version, sequence: sequence + 10 * number },
+          }
+        })
+        await outcomesOf(...placed)
+        expect(await readValue(`k${number}`)).toBe(200)
+      }
+      const { synced, superseded } = await use.store.totals()
+      expect(synced + superseded).toBe(writes.length * orders.length)
     })
 
     it('ends the same whatever the order in which it is drained', async () => {

@@ -124,7 +124,7 @@ describe('a Redis that is away at boot', () => {
       const impatient = daemonOn(server.url, QUICK_DRAIN)
       const daemon = daemonOn(server.url)
       await Promise.all([impatient.logged('redis is away'), daemon.logged('redis is away')])
-      expect((await daemon.status()).redis.state).toBe('refusing')
+      await waitFor('it is known why', async () => (await daemon.status()).redis.state === 'refusing')
       await endedInTime(impatient)
       await end(producer)
       await synced(daemon, 500, 3000)

@@ -9,6 +9,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { Queue } from 'bullmq'
 import { describe, expect, it, vi } from 'vitest'
 import { openStore, storePath } from '../../src/infrastructure/memory/index.ts'
+import { PROGRAM_FILE, renderUnit } from '../../src/service/template.ts'
 import { setOf } from '../contract/writes.ts'
 import { openBlackHole } from '../support/blackHole.ts'
 import { type CommandLine, commandLine, privateRedisPid } from '../support/cli.ts'
@@ -92,13 +93,23 @@ function settingsFile(dataDir: string, content: string, mode = 0o600): void {
   writeFileSync(path, content, { mode })
 }
 
-/** As far as the doctor reads it, in both notations. */
+/** As `memsync service install` would write it, but for the Node it starts. */
 function serviceFile(dataDir: string, program: string): void {
   const unit = join(dataDir, '.config', 'systemd', 'user', 'memsyncd.service')
   const agent = join(dataDir, 'Library', 'LaunchAgents', 'com.memsyncd.daemon.plist')
   for (const path of [unit, agent]) mkdirSync(dirname(path), { recursive: true })
-  writeFileSync(unit, `[Service]\nExecStart="${program}" /usr/bin/env\n`)
-  writeFileSync(agent, `<key>ProgramArguments</key>\n<array>\n<string>${program}</string>\n</array>`)
+  const values = {
+    node: program,
+    program: PROGRAM_FILE,
+    path: '/usr/bin:/bin',
+    configFile: join(dataDir, '.config', 'memsyncd', 'memsync.env'),
+    dataDir,
+    errorLog: join(dataDir, 'service.err.log'),
+    user: 'nobody',
+    writableFolders: [dataDir],
+  }
+  writeFileSync(unit, renderUnit('systemd-user', values))
+  writeFileSync(agent, renderUnit('launchd', values))
 }
 
 const MOUNT = 'mount'

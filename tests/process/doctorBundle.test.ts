@@ -99,7 +99,7 @@ describe('the bundle', () => {
       .split('\n')
       .map((line) => JSON.parse(line))
     expect(log.some(({ msg }) => msg === 'ready')).toBe(true)
-    expect(log.at(-1)).toEqual({
+    expect(log.find(({ msg }) => msg === 'slip')).toEqual({
       level: 'info',
       key: keyHash,
       value: '********',

@@ -42,6 +42,7 @@ class Copy {
     }
     // Without commands, which the set-up would link into the node_modules that is shared here.
     this.write('package.json', '{"type":"module","bin":{}}')
+    this.write('src/dashboard/page/index.html', '')
     this.write(DAEMON, "console.log('daemon', process.version, process.argv.slice(2).join())\n")
     this.shareModules()
     symlinkSync(realpathSync(process.execPath), join(this.bin, 'node'))

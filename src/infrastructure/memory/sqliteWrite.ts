@@ -106,7 +106,7 @@ export class SqliteWriter {
       `SELECT 1 FROM memories WHERE id = ?1 AND ${twin} UNION ALL SELECT 1 FROM history WHERE memory_id = ?1 AND ${twin}`,
     )
     this.#recordOutcome = db.prepare(
-      `INSERT INTO outcomes (generation, epoch, sequence, idx, superseded) VALUES (?, ?, ?, ?, 1)`,
+      `INSERT INTO outcomes (generation, epoch, sequence, idx, superseded) VALUES (?, ?, ?, ?, ?)`,
     )
     this.#recordTrimmed = db.prepare(
       `INSERT OR IGNORE INTO outcomes (generation, epoch, sequence, idx, superseded)
@@ -204,9 +204,21 @@ export class SqliteWriter {
     if (mayRepeat(version) && this.#findTwin.get(id, write.acceptedAtMs, ...content)) {
       return { outcome: 'applied', repeated: true }
     }
-    if (order < 0 || isOvertaken(write, { acceptedAtMs })) return this.#settleLate(id, version, tally)
-    this.#keepCurrent.run(id)
-    this.#overwrite(id, revision + 1, write, content, nowMs, tally)
+    const held = { version: { epoch, sequence, index }, acceptedAtMs }
+    if (order > 0 && !isOvertaken(write, held)) {
+      this.#keepCurrent.run(id)
+      this.#overwrite(id, revision + 1, write, content, nowMs, tally)
+    } else {
+      const settled = this.#findSettled(id, version, tally)
+      if (settled) return settled
+      const overtakes = order < 0 && isOvertaken(held, write)
+      this.#recordFate(version, overtakes ? 'applied' : 'superseded', tally)
+      if (!overtakes) return { outcome: 'superseded', repeated: false }
+      // Above what it overtook, as the versions of a key only grow; its own stands among the outcomes.
+      this.#keepCurrent.run(id)
+      const lifted = { ...write, version: { epoch, sequence, index: index + 1 } }
+      this.#overwrite(id, revision + 1, lifted, content, nowMs, tally)
+    }
     tally.liveKeys += deleted - (content[2] === null ? 1 : 0)
     return countApplied(version, tally)
   }
@@ -236,19 +248,22 @@ export class SqliteWriter {
     this.#trimHistory.run(id, newestTrimmed)
   }
 
-  /** An older write than the newest of its key: either it was here before, or it has just lost. */
-  #settleLate(id: number, version: Version, tally: Tally): WriteOutcome {
+  /** The outcome of a write that is not the newest of its key and was here before. */
+  #findSettled(id: number, version: Version, tally: Tally): WriteOutcome | undefined {
     const { epoch, sequence, index } = version
     if (this.#findInHistory.get(id, epoch, sequence, index)) return { outcome: 'applied', repeated: true }
-    const generation = this.#generationOf(tally)
-    const before = this.#findOutcome.get(generation, epoch, sequence, index) as
+    const found = this.#findOutcome.get(this.#generationOf(tally), epoch, sequence, index) as
       | [superseded: number]
       | undefined
-    if (before) return { outcome: before[0] === 1 ? 'superseded' : 'applied', repeated: true }
-    this.#recordOutcome.run(generation, epoch, sequence, index)
+    return found && { outcome: found[0] === 1 ? 'superseded' : 'applied', repeated: true }
+  }
+
+  #recordFate(version: Version, outcome: WriteOutcome['outcome'], tally: Tally): void {
+    const { epoch, sequence, index } = version
+    const superseded = outcome === 'superseded' ? 1 : 0
+    this.#recordOutcome.run(this.#generationOf(tally), epoch, sequence, index, superseded)
     tally.outcomes++
-    tally.superseded++
-    return { outcome: 'superseded', repeated: false }
+    tally.superseded += superseded
   }
 
   nextLocalVersion(): Version {
