@@ -20,7 +20,9 @@
  * Not every commit needs a check. Ids of one life only grow, and those of a new one begin at 1: so jobs whose ids
  * are above all seen before show by themselves that their life goes on. `vouches` takes that for an answer for as long
  * after a check as a new life would need to overtake the old one, and never across a lost connection. Under load the
- * next check is under way before that time is over, so that no commit waits for it.
+ * next check is under way before that time is over, so that no commit waits for it. A commit that does wait takes the
+ * first answer to come, of whatever check (see `confirm`). What such commits leave unsaid, should Redis lose its last
+ * writes while nobody who knew them lives, the store says at the next start: the highest id that it has applied.
  *
  * Which life a job in hand belongs to: every job is fetched on the same connection as the check, whose answers
  * keep their order. So a job that arrived while mark M was the last one seen, and is committed with M still
@@ -38,6 +40,8 @@ const RESTART_SLACK_MS = 5_000
 
 /** The longest that growing ids stand in for a check. */
 const MAX_VOUCH_MS = 100
+/** Between two checks under load, so that none waits long for an answer; each costs Redis three short commands. */
+const CHECK_SPACING_MS = 3
 /** Less than any Redis needs for an add, which is some ten commands in a script (20 to 30 microseconds measured). */
 const MIN_ADD_MS = 0.01
 
@@ -53,6 +57,11 @@ export interface Life {
   /** Jobs accepted before this Unix time in milliseconds belong to `epochBefore`; 0 where there are none. */
   boundaryMs: number
   epochBefore: number
+}
+
+interface Checked {
+  life: Life
+  record: EpochRecord
 }
 
 /** What of a job decides its version. */
@@ -142,8 +151,9 @@ export class EpochTracker {
   private highest = 0
   /** When the last check that was answered was sent, so no later than Redis looked. */
   private checkedAtMs = Number.NEGATIVE_INFINITY
-  private renewal: Promise<unknown> | undefined
-
+  /** Checks that are not answered, in the order in which they were sent. */
+  private underway: Promise<Checked>[] = []
+  private sentAtMs = Number.NEGATIVE_INFINITY
   private readonly nowMs: () => number
 
   /**
@@ -164,8 +174,8 @@ export class EpochTracker {
     redis.on('close', () => {
       this.lostAtMs = Date.now()
       this.checkedAtMs = Number.NEGATIVE_INFINITY
-      // It may never be answered: a connection that ends while Redis is away forgets what it asked.
-      this.renewal = undefined
+      // They may never be answered: a connection that ends while Redis is away forgets what it asked.
+      this.underway = []
     })
   }
 
@@ -185,28 +195,43 @@ export class EpochTracker {
       if (!(sequence > highestBefore) || arrivedUnder?.token !== this.current?.token) grows = false
       if (sequence > this.highest) this.highest = sequence
     }
-    if (sinceCheckMs > windowMs / 2) this.renew()
+    if (sinceCheckMs > windowMs / 2 && this.underway.length === 0) void this.send()
     return grows
   }
 
-  /** Checks ahead of need. What it fails with, the next check that is waited for meets too. */
-  private renew(): void {
-    if (this.renewal !== undefined) return
-    const renewal = this.check()
-      .catch(() => undefined)
-      .finally(() => {
-        if (this.renewal === renewal) this.renewal = undefined
-      })
-    this.renewal = renewal
+  /**
+   * The first answer of a check to come from now on. To be called in a turn of its own after the jobs arrived: an answer
+   * that came before them has been taken by then, so this one stands behind them on the connection, and Redis gave it
+   * after they were fetched, whenever it was asked.
+   * @throws what Redis answers
+   */
+  confirm(): Promise<Checked> {
+    const [first] = this.underway
+    if (first && this.nowMs() - this.sentAtMs < CHECK_SPACING_MS) return first
+    const sent = this.send()
+    return first ?? sent
+  }
+
+  private send(): Promise<Checked> {
+    this.sentAtMs = this.nowMs()
+    const check = this.check()
+    this.underway.push(check)
+    const end = () => {
+      this.underway = this.underway.filter((other) => other !== check)
+    }
+    // Who waits for it is told; where nobody does, the next check meets the same.
+    check.then(end, end)
+    return check
   }
 
   /** The life now, and the record to commit with. To be called before the first fetch, and as `vouches` says. */
-  async check(): Promise<{ life: Life; record: EpochRecord }> {
+  async check(): Promise<Checked> {
     const metaKey = `${this.keyPrefix}meta`
     for (;;) {
       // Read before the counter is raised: what was recorded by then was counted by then, in every process.
       const before = await this.store.readEpoch()
-      const { current, highest } = this
+      const { current } = this
+      const highest = current ? this.highest : await this.highestApplied(before)
       const sentAtMs = this.nowMs()
       const [batch, mark, lastId] = await Promise.all([
         this.redis.hincrby(metaKey, 'memsync:batch', 1),
@@ -215,9 +240,10 @@ export class EpochTracker {
       ])
       const life = parseLife(mark)
       // The counter does not know of the commits since the last check.
-      const lostIds = life?.token === current?.token && Number(lastId) < highest
+      const isKnown = current ? life?.token === current.token : life?.token === before.token
+      const lostIds = isKnown && Number(lastId) < highest
       if (life && isLifeOf(life, before) && batch > before.batch && !lostIds) {
-        if (this.current?.token !== life.token) this.highest = 0
+        if (this.current?.token !== life.token) this.highest = current ? 0 : highest
         this.current = life
         this.checkedAtMs = Math.max(this.checkedAtMs, sentAtMs)
         return { life, record: { epoch: life.epoch, token: life.token, batch } }
@@ -232,6 +258,12 @@ export class EpochTracker {
         await this.begin(metaKey, mark, recorded, await this.startedAtMs())
       }
     }
+  }
+
+  /** The highest id of this life that the store has applied, whoever handed it over. */
+  private async highestApplied({ epoch }: EpochRecord): Promise<number> {
+    const head = await this.store.readHead()
+    return head.epoch === epoch ? head.sequence : 0
   }
 
   /** The version of a job whose arrival noted another mark than `life`. */

@@ -106,7 +106,7 @@ export class GroupCommit {
       return
     }
     try {
-      const { life, record } = await this.checkEpoch()
+      const { life, record } = await this.checkEpoch(() => this.epochs.confirm())
       await this.commit(batch, life, record)
     } catch (thrown) {
       const error = toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
@@ -119,10 +119,10 @@ export class GroupCommit {
    * waits until it is over.
    * @throws MEMSYNC_INTERRUPTED, MEMSYNC_STORE_UNAVAILABLE
    */
-  async checkEpoch(): Promise<{ life: Life; record: EpochRecord }> {
+  async checkEpoch(check = () => this.epochs.check()): Promise<{ life: Life; record: EpochRecord }> {
     for (;;) {
       try {
-        return await this.unlessStopped(this.epochs.check())
+        return await this.unlessStopped(check())
       } catch (error) {
         if (error instanceof MemsyncError || !classifyRedisError(error)) throw error
         this.listeners.onRedisError(error as Error)

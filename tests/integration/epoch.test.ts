@@ -156,6 +156,54 @@ describe('a Redis that came back without its last ids', () => {
   })
 })
 
+describe('a Redis that came back without its last ids, though nobody lives who saw them', () => {
+  it('hands them out again, to writes that are newer all the same', async () => {
+    machine = await startMachine()
+    const worker = await machine.startWorker()
+    const add = (value: number) => machine.queue.add('MEMORY_SYNC', { key: 'k', value })
+    for (let id = 1; id <= 10; id++) await add(id)
+    await machine.drained()
+    await worker.stop(1000)
+    // What a power cut leaves where the last commits went without a check of their own.
+    await machine.redis.set(machine.queue.toKey('id'), 5)
+    await machine.queue.clean(0, 100, 'completed')
+    await machine.server.restart()
+    await machine.startWorker()
+    expect((await add(11)).id).toBe('6')
+    await waitFor('it is applied', async () => (await machine.store.find('k'))?.value === 11)
+    expect((await machine.store.find('k'))?.version).toMatchObject({ epoch: 2, sequence: 6 })
+  })
+})
+
+describe('commits that wait for a check', () => {
+  it('take the first answer to come, whoever asked, and ask at most every few milliseconds', async () => {
+    machine = await startMachine()
+    let nowMs = 1000
+    const { epochs, store } = await processOf(() => nowMs)
+    await store.apply([], (await epochs.check()).record)
+    const first = epochs.confirm()
+    expect(epochs.confirm()).toBe(first)
+    nowMs += 5
+    expect(epochs.confirm()).toBe(first)
+    const { record } = await first
+    // That call asked once more, for those to come.
+    expect((await epochs.confirm()).record.batch).toBe(record.batch + 1)
+    await store.apply([], record)
+    expect((await epochs.confirm()).record.batch).toBe(record.batch + 2)
+  })
+
+  it('fail with what Redis answers, and the next ask again', async () => {
+    machine = await startMachine()
+    const { epochs, redis } = await processOf()
+    await epochs.check().then(({ record }) => machine.store.apply([], record))
+    await machine.redis.config('SET', 'maxmemory', '1')
+    await expect(epochs.confirm()).rejects.toThrow(/OOM/)
+    await machine.redis.config('SET', 'maxmemory', '0')
+    expect((await epochs.confirm()).life.epoch).toBe(1)
+    expect(redis.status).toBe('ready')
+  })
+})
+
 describe('a flush while a job is in hand', () => {
   it.each(['before', 'after'])(
     'its write never beats one accepted since (that is applied %s it)',

@@ -204,6 +204,7 @@ describe('a store that turns out corrupt', () => {
     const corrupt = new MemsyncError('MEMSYNC_STORE_CORRUPT', 'the file: malformed')
     const store = Object.assign(Object.create(machine.store) as Store, {
       readEpoch: () => machine.store.readEpoch(),
+      readHead: () => machine.store.readHead(),
       async apply(...[writes, epoch]: Parameters<Store['apply']>) {
         if (writes.length > 0) throw corrupt
         return machine.store.apply(writes, epoch)

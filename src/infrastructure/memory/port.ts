@@ -138,6 +138,8 @@ export interface Store {
   /** A version after everything the store has applied and before whatever the queue accepts next. */
   nextLocalVersion(): Promise<Version>
   readEpoch(): Promise<EpochRecord>
+  /** The newest place in the queue's order that was ever applied; 0 and 0 before the first. */
+  readHead(): Promise<{ epoch: number; sequence: number }>
 
   /** The newest write, tombstones included; undefined where there never was one. */
   find(key: string, namespace?: string): Promise<StoredMemory | undefined>

@@ -149,6 +149,10 @@ class SqliteStore implements Store {
     return this.#read({ epoch: 0, token: '', batch: 0 }, (reader) => reader.epoch())
   }
 
+  async readHead(): Promise<{ epoch: number; sequence: number }> {
+    return this.#read({ epoch: 0, sequence: 0 }, (reader) => reader.head())
+  }
+
   async find(key: string, namespace = DEFAULT_NAMESPACE): Promise<StoredMemory | undefined> {
     return this.#read(undefined, (reader) => reader.find(key, namespace))
   }

@@ -178,6 +178,11 @@ export class SqliteReader {
     return { ...(this.#prepare('SELECT epoch, token, batch FROM state').get() as unknown as EpochRecord) }
   }
 
+  head(): { epoch: number; sequence: number } {
+    const row = this.#prepare('SELECT head_epoch AS epoch, head_sequence AS sequence FROM state').get()
+    return { ...(row as unknown as { epoch: number; sequence: number }) }
+  }
+
   receipts(key: string, namespace: string): Receipt[] {
     if (!canBeStored(key, namespace)) return []
     const sql = `SELECT lane, epoch, sequence, idx, remote_id, content_hash, at_ms FROM receipts
