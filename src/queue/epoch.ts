@@ -59,7 +59,7 @@ export interface Life {
   epochBefore: number
 }
 
-interface Checked {
+export interface Checked {
   life: Life
   record: EpochRecord
 }

@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { MemsyncError, toMemsyncError } from '../errors.ts'
 import type { EpochRecord, MemoryName, Store, Write, WriteOutcome } from '../infrastructure/memory/port.ts'
 import type { Version } from '../jobs/version.ts'
-import { type EpochTracker, type JobIdentity, type Life, versionOf } from './epoch.ts'
+import { type Checked, type EpochTracker, type JobIdentity, type Life, versionOf } from './epoch.ts'
 import { classifyRedisError } from './redisErrors.ts'
 
 const REDIS_REFUSAL_RETRY_MS = 500
@@ -119,7 +119,7 @@ export class GroupCommit {
    * waits until it is over.
    * @throws MEMSYNC_INTERRUPTED, MEMSYNC_STORE_UNAVAILABLE
    */
-  async checkEpoch(check = () => this.epochs.check()): Promise<{ life: Life; record: EpochRecord }> {
+  async checkEpoch(check: () => Promise<Checked> = () => this.epochs.check()): Promise<Checked> {
     for (;;) {
       try {
         return await this.unlessStopped(check())
