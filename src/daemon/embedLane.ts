@@ -12,6 +12,7 @@ import { memoryEmbed } from '../handlers/memoryEmbed.ts'
 import { openEmbedder, openVectors } from '../infrastructure/memory/embedding.ts'
 import type { Store } from '../infrastructure/memory/port.ts'
 import type { EmbeddedMemory, MemoryVersion, VectorStore } from '../infrastructure/memory/vectors.ts'
+import { REQUEST_TIMEOUT_MS } from '../infrastructure/sdk/openai.ts'
 import type { Logger } from '../logger.ts'
 import type { Measurements } from '../metrics/measurements.ts'
 import type { DeadLetter } from '../queue/deadLetters.ts'
@@ -20,13 +21,17 @@ import { PointerWorker } from '../queue/pointerWorker.ts'
 import { inSpan } from '../tracing/current.ts'
 import { type EmbeddingFigures, readEmbeddingFigures } from './embeddingStatus.ts'
 import { LaneGate } from './laneGate.ts'
+import { createLaneWatchdog } from './laneWatchdog.ts'
 import type { Notifier } from './notifier.ts'
 import type { GateState } from './status.ts'
+import type { ProgressWatchdog } from './watchdog.ts'
 
 /** As many as one request may hold, so that those that wait together can go together. */
 const CONCURRENCY = 2048
 /** A model that is loaded for it takes seconds to answer. */
 const PROBE_TIMEOUT_MS = 20_000
+/** Of one job: its request, and those that find which of its texts is refused. Each has a deadline of its own. */
+const MAX_REQUESTS_PER_JOB = 12
 /** How soon a new day is seen, also after a sleep of the machine. */
 const DAY_CHECK_MS = 30_000
 
@@ -40,6 +45,8 @@ export interface EmbedLaneOptions {
   onDeadLetter: (entry: DeadLetter) => void
   onWorkerError: (error: Error) => void
   measurements: Measurements
+  /** It makes no progress, also with a new worker; the operator was told. */
+  onStalled: () => void
 }
 
 export class EmbedLane {
@@ -48,6 +55,8 @@ export class EmbedLane {
   private readonly options: EmbedLaneOptions
   private readonly vectors: VectorStore
   private readonly batcher: EmbedBatcher
+  private readonly watchdog: ProgressWatchdog
+  private redisUsable = true
   /** When the next day's budget begins, in Unix milliseconds; undefined while there is some left. */
   private resumesAtMs: number | undefined
   private dayTimer: NodeJS.Timeout | undefined
@@ -113,16 +122,39 @@ export class EmbedLane {
         },
       },
     })
+    this.watchdog = createLaneWatchdog({
+      lane: 'embed',
+      worker: this.worker,
+      gate: () => this.position,
+      isRedisUsable: () => this.redisUsable,
+      stallTimeoutMs: Math.max(config.stallTimeoutMs, MAX_REQUESTS_PER_JOB * REQUEST_TIMEOUT_MS),
+      logger,
+      notifier: options.notifier,
+      onStalled: options.onStalled,
+    })
+  }
+
+  /** The worker was rebuilt, and nothing has finished since. */
+  get stalled(): boolean {
+    return this.watchdog.stalled
   }
 
   start(): void {
     this.gate.start()
     this.worker.start()
+    this.watchdog.start()
+  }
+
+  /** Redis refusing writes overrules the gate. */
+  setRedisUsable(usable: boolean): void {
+    this.redisUsable = usable
+    this.gate.setRedisUsable(usable)
   }
 
   async stop(): Promise<void> {
     clearTimeout(this.dayTimer)
     this.gate.stop()
+    this.watchdog.stop()
     await this.worker.stop(this.options.config.drainTimeoutMs)
     await this.batcher.close()
     await this.vectors.close()

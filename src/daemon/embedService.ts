@@ -79,8 +79,12 @@ export class EmbedService {
 
   setRedisUsable(usable: boolean): void {
     this.redisUsable = usable
-    this.lane?.gate.setRedisUsable(usable)
+    this.lane?.setRedisUsable(usable)
     if (usable) this.lane?.worker.requestSweep()
+  }
+
+  get stalled(): boolean {
+    return this.lane?.stalled ?? false
   }
 
   get gate(): GateState {
@@ -117,7 +121,7 @@ export class EmbedService {
           this.redis.on('error', () => undefined)
         }
         const lane = new EmbedLane({ ...options, redis: this.redis })
-        lane.gate.setRedisUsable(this.redisUsable)
+        lane.setRedisUsable(this.redisUsable)
         // Its sweep marks whatever came while it slept.
         lane.start()
         this.lane = lane

@@ -346,6 +346,7 @@ export class Daemon {
           onDeadLetter: (entry) => this.noteDeadLetter(entry),
           measurements: this.metrics.measurements,
           onWorkerError: worker.redisHealth.report,
+          onStalled: () => this.giveUp(STALLED_EXIT_CODE),
         })
         await this.parts.embed.start()
       },

@@ -20,9 +20,10 @@ import { FailureBreadth } from '../queue/failureBreadth.ts'
 import { type PointerContext, PointerWorker } from '../queue/pointerWorker.ts'
 import { inSpan } from '../tracing/current.ts'
 import { LaneGate } from './laneGate.ts'
+import { createLaneWatchdog } from './laneWatchdog.ts'
 import type { Notifier } from './notifier.ts'
 import type { GateState, Status } from './status.ts'
-import { ProgressWatchdog } from './watchdog.ts'
+import type { ProgressWatchdog } from './watchdog.ts'
 
 /** Of one job, one after the other: update, look up, remove a copy, create, and a probe to judge a failure. */
 const MAX_CALLS_PER_JOB = 5
@@ -186,27 +187,13 @@ export class PushService {
 
   private createWatchdog(): ProgressWatchdog {
     const { config, logger, notifier, onStalled } = this.options
-    const stallTimeoutMs = pushStallTimeoutMs(config)
-    return new ProgressWatchdog({
-      stallTimeoutMs,
-      sample: async () => {
-        const { waiting = 0, active = 0 } = await this.worker.lane.queue.getJobCounts('waiting', 'active')
-        const isGateOpen = this.gate !== 'shut'
-        const { finishedCount: finished, heldCount: held } = this.worker.lane
-        return { waiting, active, held, finished, isGateOpen, isRedisReachable: this.redisUsable }
-      },
-      rebuild: () => {
-        logger.error({ lane: 'push', stallTimeoutMs }, 'no progress: the worker is rebuilt')
-        this.worker.lane.rebuild()
-      },
-      exit: (error) => {
-        logger.fatal(
-          { lane: 'push', code: error.code, reason: error.message },
-          'no progress even so: exiting',
-        )
-        notifier.tell({ event: 'lane-stalled', lane: 'push', reason: error.message })
-        onStalled()
-      },
+    return createLaneWatchdog({
+      lane: 'push',
+      worker: this.worker,
+      gate: () => this.gate,
+      isRedisUsable: () => this.redisUsable,
+      stallTimeoutMs: pushStallTimeoutMs(config),
+      ...{ logger, notifier, onStalled },
     })
   }
 

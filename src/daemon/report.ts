@@ -151,8 +151,8 @@ export class Report {
 
   /** A lane was given new workers and makes no progress even so. */
   get isStalled(): boolean {
-    const { watchdog, push } = this.sources.parts
-    return (watchdog?.stalled ?? false) || (push?.stalled ?? false)
+    const { watchdog, push, embed } = this.sources.parts
+    return [watchdog, push, embed].some((part) => part?.stalled)
   }
 
   private progressState(figures: QueueFigures | undefined): Status['daemon']['progress']['state'] {

@@ -33,16 +33,16 @@ export function mayRepeat({ index }: Version): boolean {
 }
 
 /**
- * Whether a write that is the newer one by version was accepted before the newest of its key all the same, and so
- * lost to it: only a memory that came through the spool can be. Where both were accepted in the same millisecond the
- * version decides. As good as the clocks of the producers: one that runs ahead, of a producer that does not look at
- * the spool, wins for as long as it is ahead.
+ * Whether of two writes the one with the newer version (`write`) was accepted before the other all the same, and so lost
+ * to it: only a memory that came through the spool can be, whichever of the two is applied first. Where both were
+ * accepted in the same millisecond the version decides. As good as the clocks of the producers: one that runs ahead, of a
+ * producer that does not look at the spool, wins for as long as it is ahead.
  */
 export function isOvertaken(
   write: { version: Version; acceptedAtMs: number },
-  newest: { acceptedAtMs: number },
+  other: { acceptedAtMs: number },
 ): boolean {
-  return isSpooled(write.version) && newest.acceptedAtMs > write.acceptedAtMs
+  return isSpooled(write.version) && other.acceptedAtMs > write.acceptedAtMs
 }
 
 /** Negative where `a` was accepted before `b`, positive where after, 0 where they are the same write. */

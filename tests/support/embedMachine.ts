@@ -58,6 +58,7 @@ export async function startEmbedMachine(
     notifier: new Notifier(config, logger),
     onDeadLetter: () => undefined,
     onWorkerError: sync.redisHealth.report,
+    onStalled: () => undefined,
     measurements: new Measurements(),
   })
   await embed.start()
