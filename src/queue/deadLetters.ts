@@ -117,7 +117,7 @@ export class DeadLetters {
   constructor(source: Queue, redis: Redis, queuePrefix: string, onError: (error: Error) => void) {
     this.source = source
     this.redis = redis
-    this.options = { connection: redis, prefix: queuePrefix, skipVersionCheck: true }
+    this.options = { connection: redis, prefix: queuePrefix, skipVersionCheck: true, skipMetasUpdate: true }
     this.onError = onError
     this.queue = openQueue(DEAD_LETTER_QUEUE, this.options, onError)
   }

@@ -231,13 +231,17 @@ export class EpochTracker {
       // Read before the counter is raised: what was recorded by then was counted by then, in every process.
       const before = await this.store.readEpoch()
       const { current } = this
-      const highest = current ? this.highest : await this.highestApplied(before)
+      const applied = current ? undefined : this.highestApplied(before)
+      // Waited for below, unless Redis fails first.
+      applied?.catch(() => undefined)
+      const seen = this.highest
       const sentAtMs = this.nowMs()
       const [batch, mark, lastId] = await Promise.all([
         this.redis.hincrby(metaKey, 'memsync:batch', 1),
         this.redis.hget(metaKey, 'memsync'),
         this.redis.get(`${this.keyPrefix}id`),
       ])
+      const highest = (await applied) ?? seen
       const life = parseLife(mark)
       // The counter does not know of the commits since the last check.
       const isKnown = current ? life?.token === current.token : life?.token === before.token

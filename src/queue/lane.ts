@@ -84,6 +84,7 @@ export class Lane {
       connection: options.redis,
       prefix: options.queuePrefix,
       skipVersionCheck: true,
+      skipMetasUpdate: true,
       ...queueTelemetry(),
     })
     this.queue.on('error', options.onWorkerError)
