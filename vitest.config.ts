@@ -6,7 +6,8 @@ export default defineConfig({
     globalSetup: ['tests/support/runFolder.ts'],
     // Processes of their own, as tests send signals and hold locks that belong to a process.
     pool: 'forks',
-    maxWorkers: 2,
+    // Many tests wait more than they work.
+    maxWorkers: 3,
     testTimeout: 30_000,
     hookTimeout: 30_000,
   },

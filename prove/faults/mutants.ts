@@ -28,7 +28,7 @@ interface Mutant {
   changes: Change[]
 }
 
-const LOSES = 'if (order < 0 || isOvertaken(write, { acceptedAtMs })) return'
+const WINS = 'if (order > 0 && !isOvertaken(write, held)) {'
 
 export const MUTANTS: readonly Mutant[] = [
   {
@@ -36,8 +36,8 @@ export const MUTANTS: readonly Mutant[] = [
     changes: [
       {
         file: 'infrastructure/memory/sqliteWrite.ts',
-        before: LOSES,
-        after: 'if (order === Number.MIN_VALUE) return',
+        before: WINS,
+        after: 'if (order !== Number.MIN_VALUE) {',
       },
     ],
   },
@@ -46,8 +46,8 @@ export const MUTANTS: readonly Mutant[] = [
     changes: [
       {
         file: 'infrastructure/memory/sqliteWrite.ts',
-        before: LOSES,
-        after: 'if (deleted === 0 && (order < 0 || isOvertaken(write, { acceptedAtMs }))) return',
+        before: WINS,
+        after: 'if (deleted === 1 || (order > 0 && !isOvertaken(write, held))) {',
       },
     ],
   },

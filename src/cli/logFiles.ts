@@ -60,7 +60,7 @@ function identityOf({ dev, ino, birthtimeNs }: BigIntStats): string {
 export class LogReader {
   private readonly path: string
   private current: LogTail | undefined
-  private known = new Set<string>()
+  private readonly known = new Set<string>()
 
   /** @param path of the current file; those that were set aside stand beside it */
   constructor(path: string) {
@@ -106,7 +106,7 @@ export class LogReader {
     const stats = statSync(this.path, { bigint: true, throwIfNoEntry: false })
     if (stats && identityOf(stats) === this.current?.identity) return
     const before = this.current
-    const seen = this.known
+    const seen = new Set(this.known)
     const tails = this.open()
     // Set aside or removed: what was written until then is still there to be read.
     if (before && before !== this.current) {
@@ -131,7 +131,8 @@ export class LogReader {
         tails.unshift(tail)
       } else tail?.close()
     }
-    this.known = found
+    // Not in place of those before: one that is renamed during the look is missed by it, and met again.
+    for (const identity of found) this.known.add(identity)
     const newest = tails.pop()
     if (newest && newest.identity === this.current?.identity) newest.close()
     else this.current = newest

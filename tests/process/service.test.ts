@@ -108,7 +108,7 @@ describe.skipIf(process.platform !== 'linux')('on Linux', () => {
   it('--print changes nothing, and prints what install would write', async () => {
     const { run, home, commands, unit } = machine()
     const printed = await run(['install', '--print'])
-    expect(printed).toMatchObject({ code: 0, stderr: '' })
+    expect({ code: printed.code, stderr: besidePlace(printed.stderr) }).toEqual({ code: 0, stderr: '' })
     expect(existsSync(join(home, '.config'))).toBe(false)
     expect(commands.calls()).toEqual([])
     await run(['install'])
@@ -121,7 +121,7 @@ describe.skipIf(process.platform !== 'linux')('on Linux', () => {
     mkdirSync(join(settings, '..'), { recursive: true })
     writeFileSync(settings, `MEMSYNC_DATA_DIR=${elsewhere}\nREDIS_URL=redis://127.0.0.1:1\n`)
     const { code, stderr } = await run(['install'])
-    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    expect({ code, stderr: besidePlace(stderr) }).toEqual({ code: 0, stderr: '' })
     expect(readFileSync(unit, 'utf8')).toContain(`"MEMSYNC_DATA_DIR=${elsewhere}"`)
     expect(readFileSync(settings, 'utf8')).toContain('REDIS_URL=redis://127.0.0.1:1')
   })
@@ -275,6 +275,11 @@ async function runAsManager([command = '', ...args]: string[], env: Record<strin
   }
   expect(await ended).toEqual([0, null])
   rmSync(join(dataDir, 'memsync.log'))
+}
+
+/** Without the notice on a checkout that stands in a temporary folder. */
+function besidePlace(stderr: string): string {
+  return stderr.replace(/^memsync: \S+ may be gone after an upgrade: .*\n/gm, '')
 }
 
 describe('what the unit file names', () => {
