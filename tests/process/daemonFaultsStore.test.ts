@@ -181,7 +181,11 @@ describe.skipIf(!canMount)('a disk that is full', () => {
     const after = await producerOn(privateRedisSocket(dataDir))
     await handOver(after, keysOf('after', 100))
     await waitFor('nothing is pending', async () => (await after.pending()) === 0, { timeoutMs: 20_000 })
-    const { totals, deadLetters } = await daemon.status()
+    // Its own connection may still be on the way back.
+    const { totals, deadLetters } = await waitFor('the daemon sees the queue', async () => {
+      const status = await daemon.status()
+      return status.totals.queued !== null && status
+    })
     expect(totals.queued).toBeGreaterThanOrEqual(200)
     expect(totals.synced + totals.superseded).toBe(totals.queued)
     expect(deadLetters).toBe(0)
