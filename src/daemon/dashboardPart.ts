@@ -15,7 +15,8 @@ const SAMPLE_INTERVAL_MS = 10_000
 interface Answers {
   /** @throws MEMSYNC_STORE_UNAVAILABLE before there is one */
   store(): Store
-  status(): Promise<Status>
+  /** @param figuresAgeMs how old the figures of the queues may be; not at all unless given */
+  status(figuresAgeMs?: number): Promise<Status>
 }
 
 export class DashboardPart implements Part {
@@ -55,7 +56,7 @@ export class DashboardPart implements Part {
 
   private async sample(): Promise<void> {
     try {
-      this.history.record(await this.answers.status(), Date.now())
+      this.history.record(await this.answers.status(SAMPLE_INTERVAL_MS), Date.now())
     } catch {
       // A gap in the chart; who asks for the status is told why there is none.
     }

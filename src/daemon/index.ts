@@ -98,7 +98,7 @@ export class Daemon {
     this.metrics = new MetricsReport(config, () => this.report.status())
     this.dashboard = new DashboardPart(config, logger, {
       store: () => this.report.openedStore(),
-      status: () => this.report.status(),
+      status: (figuresAgeMs) => this.report.status(figuresAgeMs),
     })
     const gaveUp = Promise.withResolvers<number>()
     this.gaveUp = gaveUp.promise

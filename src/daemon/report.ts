@@ -53,6 +53,8 @@ export class Report {
   private readonly sources: ReportSources
   private readonly sinceMs = Date.now()
   private lastSuccessMs: number | undefined
+  /** As they were last read, and when on the clock that never jumps. */
+  private lastFigures: { figures: QueueFigures | undefined; readAtMs: number } | undefined
   /** What is known of Redis until the worker watches it. */
   private readonly bootCondition: RedisCondition = {
     state: 'down',
@@ -101,11 +103,17 @@ export class Report {
     }
   }
 
-  /** @throws MEMSYNC_STORE_UNAVAILABLE */
-  async status(): Promise<Status> {
+  /**
+   * @param figuresAgeMs how old the figures of the queues may be: the watchdog reads them every few seconds, so who looks
+   *   all the time need not ask Redis again
+   * @throws MEMSYNC_STORE_UNAVAILABLE
+   */
+  async status(figuresAgeMs = 0): Promise<Status> {
     const { config, endpoint, parts, spool } = this.sources
     const store = this.openedStore()
-    const figures = await this.figures()
+    const last = this.lastFigures
+    const isRecent = last !== undefined && performance.now() - last.readAtMs < figuresAgeMs
+    const figures = isRecent ? last.figures : await this.figures()
     const { state, reason, sinceMs } = this.redisCondition
     return composeStatus({
       daemon: {
@@ -137,6 +145,12 @@ export class Report {
   }
 
   private async figures(): Promise<QueueFigures | undefined> {
+    const figures = await this.readFigures()
+    this.lastFigures = { figures, readAtMs: performance.now() }
+    return figures
+  }
+
+  private async readFigures(): Promise<QueueFigures | undefined> {
     const { connections, parts, logger } = this.sources
     const { producer } = connections
     if (!producer || !parts.worker || producer.redis.status !== 'ready') return undefined

@@ -168,7 +168,7 @@ describe.concurrent('a remote that', () => {
     TIMEOUT_MS,
   )
 
-  it.each(['mem0', 'http'] as const)(
+  it.each(Object.keys(SERVERS) as RemoteKind[])(
     `is gone for ${LONG_OUTAGE_MS} ms while 5,000 writes come over 500 keys: %s gets 500 writes`,
     (kind) =>
       onScene(kind, async ({ server, machine, writes }) => {
@@ -180,7 +180,8 @@ describe.concurrent('a remote that', () => {
         await server.comeBack()
         await machine.pushed(60_000)
         expect(writes()).toBe(500)
-        expect(await machine.wrong()).toEqual([])
+        // What the wrapper holds cannot be read back.
+        if (kind !== 'legacy') expect(await machine.wrong()).toEqual([])
         expect(machine.said()).toEqual([AWAY, BACK])
         expect(new Set(await machine.attempts())).toEqual(new Set([1]))
         expect(await machine.daemon.status()).toMatchObject({ deadLetters: 0, totals: { pushed: 500 } })
