@@ -8,6 +8,7 @@ import { contentOf } from '../../src/infrastructure/remote/content.ts'
 import type { Remote } from '../../src/infrastructure/remote/port.ts'
 import { openBlackHole } from '../support/blackHole.ts'
 import { startFaultyHttp } from '../support/faultyHttp.ts'
+import { expectPrompt } from '../support/promptness.ts'
 import {
   collect,
   direct,
@@ -240,9 +241,9 @@ export function describeRemote(name: string, knownBy: KnownBy, make: () => Promi
           const pushedMs = performance.now() - startMs
           expect(error.message).toContain('150 ms')
           expect(pushedMs).toBeGreaterThan(120)
-          expect(pushedMs).toBeLessThan(1500)
+          expectPrompt(pushedMs, 1500)
           await failureOf(hurried.probe(lane))
-          expect(performance.now() - startMs - pushedMs).toBeLessThan(1500)
+          expectPrompt(performance.now() - startMs - pushedMs, 1500)
           at.server.heal()
         }
         hurried.close()
@@ -256,7 +257,7 @@ export function describeRemote(name: string, knownBy: KnownBy, make: () => Promi
           // Nothing was sent, so this is not unclear.
           expect((await failureOf(call())).code).toBe('MEMSYNC_REMOTE_UNAVAILABLE')
         }
-        expect(performance.now() - startMs).toBeLessThan(3000)
+        expectPrompt(performance.now() - startMs, 3000)
         hurried.close()
         await hole.close()
       })
@@ -282,7 +283,7 @@ export function describeRemote(name: string, knownBy: KnownBy, make: () => Promi
         for (const error of await failures) {
           expect([error.code, error.class]).toEqual(['MEMSYNC_INTERRUPTED', 'outage'])
         }
-        expect(performance.now() - startMs).toBeLessThan(500)
+        expectPrompt(performance.now() - startMs, 500)
         await expect.poll(() => at.server.openSockets).toBe(0)
       })
 

@@ -59,7 +59,7 @@ describe('the embed lane', () => {
     expect(embedding).toMatchObject({ model: MODEL, calls, tokens: server.tokens, reason: null })
     expect(embedding.cacheHits).toBeGreaterThanOrEqual(count)
     expect(embedding.estimatedCost).toBeCloseTo((server.tokens / 1e6) * 0.13)
-  }, 60_000)
+  })
 
   it('sleeps until there is something to embed', async () => {
     await start()

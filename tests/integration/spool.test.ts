@@ -101,9 +101,7 @@ describe('writing', () => {
     },
   )
 
-  it('by processes that are killed keeps every memory that was told accepted', {
-    timeout: 20_000,
-  }, async () => {
+  it('by processes that are killed keeps every memory that was told accepted', async () => {
     const dataDir = tempDir()
     const told = new Set<string>()
     await Promise.all(

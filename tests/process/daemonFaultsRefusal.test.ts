@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { askDaemon } from '../../src/daemon/controlClient.ts'
 import { startDaemon, type TestDaemon } from '../support/daemon.ts'
 import { keysOf, type Producer, produceOn } from '../support/producer.ts'
+import { expectPrompt } from '../support/promptness.ts'
 import { startTestRedis, type TestRedis } from '../support/redis.ts'
 import { tempDir } from '../support/tempDir.ts'
 import { waitFor } from '../support/waitFor.ts'
@@ -138,7 +139,7 @@ describe.each([
     await end()
     const endedAt = performance.now()
     await waitFor('work resumes', async () => (await daemon.status()).totals.synced > before)
-    expect(performance.now() - endedAt).toBeLessThan(3000)
+    expectPrompt(performance.now() - endedAt, 3000)
     await allIsSynced()
     expect(toldSince(position)).toEqual(['redis is away refusing', 'redis is back refusing'])
   })

@@ -80,7 +80,7 @@ describe.skipIf(NO_BROWSER)(`in a browser${NO_BROWSER ? ` (left out: ${NO_BROWSE
     dashboard = await startDashboard(config.dataDir, { REDIS_URL: server.url })
     browser = await launchBrowser()
     desk = await enter({ viewport: { width: 1280, height: 860 } })
-  }, 60_000)
+  })
 
   afterAll(async () => {
     await browser?.close()

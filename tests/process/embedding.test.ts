@@ -93,7 +93,7 @@ describe('embedding', () => {
     await embedded(3)
     const again = await memsync.json(['search', 'soup, most days', '-k', '1'], { env })
     expect(again.document).toMatchObject({ found: [{ key: 'lunch' }], notEmbedded: 0 })
-  }, 90_000)
+  })
 
   it('is used by what HTTP and agents search with, which goes on by words alone while the server is away', async () => {
     const socket = join(memsync.dataDir, 'http.sock')

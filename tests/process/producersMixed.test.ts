@@ -24,7 +24,7 @@ interface Accepted {
   namespace?: string
 }
 
-it('every accepted memory is applied or superseded, once', { timeout: 90_000 }, async () => {
+it('every accepted memory is applied or superseded, once', async () => {
   const seed = printedSeed('mixed producers')
   const { dataDir } = commandLine()
   const legacyDir = tempDir()

@@ -21,7 +21,7 @@ it('nothing accepted is lost, twice or out of order, though the daemon is killed
   expect(evidence.receipts).toHaveLength(1004)
   expect(evidence.killsInFlight).toHaveLength(2)
   expect(told.filter((line) => line.startsWith('kill '))).toHaveLength(2)
-}, 120_000)
+})
 
 it('refuses wrong usage by name', () => {
   const entry = join(import.meta.dirname, '..', '..', 'prove', 'index.ts')

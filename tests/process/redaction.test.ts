@@ -27,7 +27,7 @@ function holdsSecret(folder: string): string[] {
   return filesBelow(folder).filter((file) => existsSync(file) && readFileSync(file).includes(SECRET))
 }
 
-it('a key reaches neither the disk nor the store by any of our producers', { timeout: 120_000 }, async () => {
+it('a key reaches neither the disk nor the store by any of our producers', async () => {
   const cli = commandLine()
   const { dataDir } = cli
   const legacyDir = tempDir()

@@ -41,7 +41,7 @@ describe.each([
   { mask: 0o000, commands: 'few' },
   { mask: 0o022, commands: 'all' },
 ] as const)('a session with everything on, under umask $mask', ({ mask, commands }) => {
-  it('leaves nothing open to other users, and tells no secret', { timeout: 180_000 }, async () => {
+  it('leaves nothing open to other users, and tells no secret', async () => {
     process.umask(mask)
     const open: string[] = []
     const session = await runFullSession({

@@ -60,7 +60,7 @@ async function settled(daemon: TestDaemon, memories: number) {
 const places = (receipts: HandedIn[]) => receipts.map(({ accepted }) => accepted)
 
 describe('the daemon', () => {
-  it('that is killed again and again drains each memory once', { timeout: 40_000 }, async () => {
+  it('that is killed again and again drains each memory once', async () => {
     const seed = printedSeed('kills during a drain')
     const cli = commandLine()
     const spool = new Spool(cli.dataDir, LIMIT)

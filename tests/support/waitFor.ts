@@ -10,7 +10,7 @@ type Truthy<T> = Exclude<T, false | 0 | '' | null | undefined>
 export async function waitFor<T>(
   what: string,
   condition: () => T | Promise<T>,
-  { timeoutMs = 10_000, intervalMs = 10 } = {},
+  { timeoutMs = 20_000, intervalMs = 10 } = {},
 ): Promise<Truthy<T>> {
   const deadline = performance.now() + timeoutMs
   let last: T | undefined

@@ -41,9 +41,7 @@ class Server implements Embedder {
   async probe(): Promise<void> {}
 }
 
-it('each job has its vectors or its own error, no text is paid twice, and nothing is left waiting', {
-  timeout: 60_000,
-}, async () => {
+it('each job has its vectors or its own error, no text is paid twice, and nothing is left waiting', async () => {
   const jobs = fc.array(fc.array(fc.nat(15), { minLength: 1, maxLength: 4 }), { minLength: 1, maxLength: 12 })
   const bad = fc.uniqueArray(fc.nat(15), { maxLength: 3 })
   await fc.assert(

@@ -26,51 +26,47 @@ async function drained(dataDir: string, logger: Logger): Promise<SpooledMemory[]
   return taken
 }
 
-it.each(['accepted', 'claimed'] as const)(
-  'torn at each of its bytes while it was %s',
-  { timeout: 120_000 },
-  async (state) => {
-    const records = ['a', 'b é', 'c'].map((key, index) => ({
-      uid: `uid-${index}`,
-      acceptedAtMs: 1_000 + index,
-      memory: { key, value: { n: index, text: '\n"\\' } },
-    }))
-    const lines = records.map((record) => Buffer.from(formatSpoolRecord(record)))
-    const whole = Buffer.concat(lines)
-    const ends = lines.map((_, index) => Buffer.concat(lines.slice(0, index + 1)).length)
-    const accepted = newSpoolFileName(1_000, 1, 1, records.length, whole.length)
-    const name = state === 'accepted' ? accepted : claimedName(accepted, { epoch: 1, sequence: 7 })
-    const dataDir = tempDir()
-    const folder = join(dataDir, 'spool')
-    for (let length = 0; length <= whole.length; length++) {
-      mkdirSync(folder, { recursive: true })
-      const torn = whole.subarray(0, length)
-      writeFileSync(join(folder, name), torn)
-      const { logger, log } = recordingLogger()
-      const taken = await drained(dataDir, logger)
-      const kept = ends.filter((end) => end <= length).length
-      const first = state === 'accepted' ? 100 : 7
-      expect(
-        taken.map(({ memory, version, acceptedAtMs }) => ({
-          memory,
-          acceptedAtMs,
-          sequence: version.sequence,
-        })),
-      ).toEqual(
-        records
-          .slice(0, kept)
-          .map(({ memory, acceptedAtMs }, index) => ({ memory, acceptedAtMs, sequence: first + index })),
-      )
-      const aside = readdirSync(folder).filter((file) => file.endsWith('.corrupt'))
-      expect(log).toHaveLength(kept === records.length ? 0 : 1)
-      expect(aside).toHaveLength(kept === records.length ? 0 : 1)
-      for (const file of aside) expect(readFileSync(join(folder, file))).toEqual(torn)
-      // Nothing of it is drained again.
-      expect(await drained(dataDir, logger)).toEqual([])
-      rmSync(folder, { recursive: true })
-    }
-  },
-)
+it.each(['accepted', 'claimed'] as const)('torn at each of its bytes while it was %s', async (state) => {
+  const records = ['a', 'b é', 'c'].map((key, index) => ({
+    uid: `uid-${index}`,
+    acceptedAtMs: 1_000 + index,
+    memory: { key, value: { n: index, text: '\n"\\' } },
+  }))
+  const lines = records.map((record) => Buffer.from(formatSpoolRecord(record)))
+  const whole = Buffer.concat(lines)
+  const ends = lines.map((_, index) => Buffer.concat(lines.slice(0, index + 1)).length)
+  const accepted = newSpoolFileName(1_000, 1, 1, records.length, whole.length)
+  const name = state === 'accepted' ? accepted : claimedName(accepted, { epoch: 1, sequence: 7 })
+  const dataDir = tempDir()
+  const folder = join(dataDir, 'spool')
+  for (let length = 0; length <= whole.length; length++) {
+    mkdirSync(folder, { recursive: true })
+    const torn = whole.subarray(0, length)
+    writeFileSync(join(folder, name), torn)
+    const { logger, log } = recordingLogger()
+    const taken = await drained(dataDir, logger)
+    const kept = ends.filter((end) => end <= length).length
+    const first = state === 'accepted' ? 100 : 7
+    expect(
+      taken.map(({ memory, version, acceptedAtMs }) => ({
+        memory,
+        acceptedAtMs,
+        sequence: version.sequence,
+      })),
+    ).toEqual(
+      records
+        .slice(0, kept)
+        .map(({ memory, acceptedAtMs }, index) => ({ memory, acceptedAtMs, sequence: first + index })),
+    )
+    const aside = readdirSync(folder).filter((file) => file.endsWith('.corrupt'))
+    expect(log).toHaveLength(kept === records.length ? 0 : 1)
+    expect(aside).toHaveLength(kept === records.length ? 0 : 1)
+    for (const file of aside) expect(readFileSync(join(folder, file))).toEqual(torn)
+    // Nothing of it is drained again.
+    expect(await drained(dataDir, logger)).toEqual([])
+    rmSync(folder, { recursive: true })
+  }
+})
 
 it('what is drained together is the oldest, all of it claimed or none, within the limits, and never nothing', () => {
   const file = fc.record({
