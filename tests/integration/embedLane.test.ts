@@ -157,6 +157,18 @@ describe('the embed lane', () => {
     expect(await searchText('memory 0', 10)).toEqual(['k2'])
   })
 
+  it('so does one that comes while the vectors are on their way, before any receipt says that there are some', async () => {
+    await start()
+    const release = server.hold()
+    await machine.write(texts(3))
+    await waitFor('they are asked for', () => server.calls > 0)
+    await machine.queue.add('MEMORY_SYNC', { key: 'k0', op: 'delete' })
+    await machine.write([['k1', 'not to be embedded']], false)
+    release()
+    await machine.embedded()
+    expect(await searchText('memory 0', 10)).toEqual(['k2'])
+  })
+
   it('a quota that is used up shuts the gate, is told once, and burns no attempt', async () => {
     await start()
     server.fail({ status: 429, code: 'insufficient_quota' }, 3)
