@@ -2,7 +2,8 @@
  * One fault run: the plan of a seed carried out on a world, everything healed, a bounded wait for rest, and what is then
  * found held to what producers were told.
  *
- * operations and faults ─▶ heal ─▶ rest ─▶ limit raised, every dead letter redriven ─▶ rest ─▶ stop ─▶ check
+ * operations and faults ─▶ heal ─▶ rest ─▶ limit raised, every dead letter redriven ─▶ rest ─▶ a last outage ─▶ rest
+ *   ─▶ stop ─▶ check
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
@@ -79,7 +80,13 @@ async function carryOut(plan: Plan, world: World, restTimeoutMs: number): Promis
   await world.raiseLimit()
   await world.command(['dlq', 'redrive', '--all', '--no-wait', '--rate', '1000', '--json'])
   // What did not end before has said what is to be said.
-  if (isAtRest) await comeToRest(world, restTimeoutMs)
+  if (isAtRest) {
+    await producers.hand(plan.lastOutage.before)
+    if (await comeToRest(world, restTimeoutMs)) {
+      await world.sufferLastOutage(plan.lastOutage)
+      await comeToRest(world, restTimeoutMs)
+    }
+  }
   const after = await readQueues(world.endpoint)
   await world.stopDaemon()
   const evidence: Evidence = {

@@ -14,7 +14,7 @@ import type { FakeMem0 } from '../../tests/support/fakeMem0.ts'
 import { waitFor } from '../../tests/support/waitFor.ts'
 import { VALUE_MARK } from '../memories.ts'
 import { Outside } from './outside.ts'
-import type { Fault, Part, Plan } from './plan.ts'
+import type { Fault, LastOutage, Part, Plan } from './plan.ts'
 import { cutPower } from './powerCut.ts'
 import { Producers } from './producers.ts'
 
@@ -22,6 +22,8 @@ import { Producers } from './producers.ts'
 const MAX_VALUE_BYTES = 16_384
 /** A stop may take its drain time, and some more on a busy machine. */
 const MAX_STOP_MS = 20_000
+/** What is away is probed every 300 ms, and a busy machine takes longer. */
+const MAX_NOTICE_MS = 30_000
 const SMALL_DISK = 'size=48m,mode=0700'
 const MOUNT = 'mount'
 const UNMOUNT = 'umount'
@@ -136,6 +138,31 @@ export class World {
     this.settings = settings
     this.startDaemon()
     await this.running.logged('ready')
+  }
+
+  /**
+   * Takes remote and embedder away until the daemon has said so of both, so that their gates are shut, and `forMs`
+   * longer; then all works again. The daemon is not restarted.
+   */
+  async sufferLastOutage({ during, remote, forMs }: LastOutage): Promise<void> {
+    this.counts.faults += 2
+    await this.outside.takeAway(remote)
+    const handed = this.producers.hand(during)
+    const told = ['the remote is away', 'the embedding server is away'].map((line) =>
+      this.running.logged(line),
+    )
+    const late = sleep(MAX_NOTICE_MS, 'late' as const, { ref: false })
+    try {
+      if ((await Promise.race([Promise.all(told), late])) === 'late')
+        this.incidents.push(
+          `the daemon did not say within ${MAX_NOTICE_MS} ms that remote and embedder are away`,
+        )
+    } catch {
+      // It ended, which is an incident already.
+    }
+    await sleep(forMs)
+    await this.outside.heal()
+    await Promise.race([handed, late])
   }
 
   /** Runs `memsync` to its end. */
