@@ -15,7 +15,7 @@ import { parseArgs } from 'node:util'
 import type { Violation } from './model.ts'
 import { describePlan, makePlan } from './plan.ts'
 import { type RunResult, runFaults } from './run.ts'
-import { canFillDisk } from './world.ts'
+import { canFillDisk } from './smallDisk.ts'
 
 const MAX_SHOWN = 5
 const DEFAULT_SECONDS = 20

@@ -207,8 +207,7 @@ function* checkContent(
  */
 function isLifted({ version }: StoredWrite, before: StoredWrite | undefined): boolean {
   if (!before || before.version.index < SPOOL_INDEX) return false
-  const { epoch, sequence, index } = before.version
-  return compareVersions(version, { epoch, sequence, index: index + 1 }) === 0
+  return compareVersions(version, { ...before.version, index: before.version.index + 1 }) === 0
 }
 
 function* checkOrder(applied: readonly (Operation | undefined)[]): Generator<Problem> {

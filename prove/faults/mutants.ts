@@ -14,7 +14,7 @@ import { parseArgs } from 'node:util'
 import type { Kind } from './model.ts'
 import { makePlan } from './plan.ts'
 import { runFaults } from './run.ts'
-import { canFillDisk } from './world.ts'
+import { canFillDisk } from './smallDisk.ts'
 
 interface Change {
   /** Under `src`. */
