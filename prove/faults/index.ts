@@ -15,7 +15,7 @@ import { parseArgs } from 'node:util'
 import type { Violation } from './model.ts'
 import { describePlan, makePlan } from './plan.ts'
 import { type RunResult, runFaults } from './run.ts'
-import { canFillDisk } from './world.ts'
+import { canFillDisk } from './smallDisk.ts'
 
 const MAX_SHOWN = 5
 const DEFAULT_SECONDS = 20
@@ -65,6 +65,8 @@ function readSeeds(text: string | undefined): number[] | undefined {
   throw new Error('--seeds is not FIRST..LAST')
 }
 
+const rank = ({ kind }: Violation): number => (kind === 'incident' ? 0 : 1)
+
 function describeViolation({ kind, name, what, history }: Violation): string {
   const of = name ? ` ${JSON.stringify([name.namespace, name.key])}` : ''
   return [`BROKEN  ${kind}${of}: ${what}`, ...history.map((line) => `        ${line}`)].join('\n')
@@ -99,7 +101,9 @@ async function main({ seeds, seconds, program }: Options): Promise<number> {
     if (result.violations.length > 0) {
       sums.broken++
       console.log(describePlan(plan))
-      for (const violation of result.violations.slice(0, MAX_SHOWN)) console.log(describeViolation(violation))
+      // What the run met says most of why.
+      const shown = result.violations.toSorted((a, b) => rank(a) - rank(b)).slice(0, MAX_SHOWN)
+      for (const violation of shown) console.log(describeViolation(violation))
       const log = join(root, `seed-${seed}.log`)
       writeFileSync(log, result.logs)
       console.log(

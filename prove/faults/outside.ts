@@ -4,7 +4,7 @@ import { type FakeMem0, startFakeMem0 } from '../../tests/support/fakeMem0.ts'
 import { type FakeOpenai, startFakeOpenai } from '../../tests/support/fakeOpenai.ts'
 import { startTestRedis, type TestRedis } from '../../tests/support/redis.ts'
 import { startTcpProxy, type TcpProxy } from '../../tests/support/tcpProxy.ts'
-import type { EmbedderAnswer, LinkFault, Plan, RemoteAnswer } from './plan.ts'
+import type { Absence, EmbedderAnswer, LinkFault, Plan, RemoteAnswer } from './plan.ts'
 
 const REMOTE_KEY = 'key-of-the-proof'
 const PUSH_TIMEOUT_MS = 2_000
@@ -61,6 +61,13 @@ export class Outside {
       await link?.up()
       link?.pass()
     }
+  }
+
+  /** Remote and embedder both, until `heal`. */
+  async takeAway(remote: Absence): Promise<void> {
+    if (remote === 'unavailable') this.remote.inject({ kind: 'status', status: 503 })
+    else await this.links.remote.down()
+    await this.links.embedder.down()
   }
 
   async close(): Promise<void> {

@@ -54,6 +54,24 @@ export interface Plan {
   concurrency: number
   allowance: Allowance
   steps: Step[]
+  lastOutage: LastOutage
+}
+
+/** How the remote is away in the last outage: connections refused, or every answer a 503. */
+export type Absence = 'refuse' | 'unavailable'
+
+/**
+ * After all else, in a life of the daemon that nothing ends any more: remote and embedder are away until
+ * their gates are shut, while work waits. Drawn apart from the steps, which are the same with it and without.
+ */
+export interface LastOutage {
+  /** Handed over while all works, so that the gates are open when it begins. */
+  before: PlannedOperation[]
+  /** Handed over when it has begun. */
+  during: PlannedOperation[]
+  remote: Absence
+  /** From when the daemon has said that both are away. */
+  forMs: number
 }
 
 const KEYS = ['a', 'b', 'c', 'd', 'e', 'f', 'g', '__proto__', 'a:b', '../up', '☃', 'two words']
@@ -114,7 +132,25 @@ export function makePlan(seed: number, seconds: number, { canFillDisk, steady = 
       planFaults(part, draw, shape, next),
     ),
   ].sort((a, b) => a.atMs - b.atMs)
-  return { seed, seconds, redis, smallDisk, concurrency: draw.one([1, 10, 100]), allowance, steps }
+  const concurrency = draw.one([1, 10, 100])
+  const lastOutage = planLastOutage(new Draw(~seed), next)
+  return { seed, seconds, redis, smallDisk, concurrency, allowance, steps, lastOutage }
+}
+
+/** A new key, a newer value and a delete on the remote; each embedded, so that neither lane is idle. */
+function planLastOutage(draw: Draw, next: Counter): LastOutage {
+  const plan = (key: string, kind: 'set' | 'delete'): PlannedOperation => {
+    const number = next.number++
+    const valueText = kind === 'set' ? makeValueText(number, draw.between(0, 50)) : undefined
+    const via = draw.one<Way>(['client', 'bullmq', 'http'])
+    return { number, namespace: 'default', key, kind, embed: kind === 'set', via, valueText }
+  }
+  return {
+    before: [plan('last-changed', 'set'), plan('last-deleted', 'set')],
+    during: [plan('last-changed', 'set'), plan('last-deleted', 'delete'), plan('last-new', 'set')],
+    remote: draw.one<Absence>(['refuse', 'unavailable']),
+    forMs: draw.between(200, 1500),
+  }
 }
 
 type Shape = Pick<Plan, 'redis' | 'smallDisk' | 'allowance'> & { lengthMs: number; steady: boolean }
@@ -313,7 +349,7 @@ function embedderAnswer(draw: Draw, { unclearEmbedder }: Allowance): EmbedderAns
 }
 
 /** One line for each fault, for a person. */
-export function describePlan({ steps, ...plan }: Plan): string {
+export function describePlan({ steps, lastOutage, ...plan }: Plan): string {
   const operations = steps.reduce(
     (sum, step) => sum + (step.do === 'operations' ? step.operations.length : 0),
     0,
@@ -325,5 +361,6 @@ export function describePlan({ steps, ...plan }: Plan): string {
     const words = Object.entries(rest).map(([name, value]) => `${name} ${value}`)
     return [`  ${(step.atMs / 1000).toFixed(2)} s  ${part}: ${[kind, ...words].join(', ')}`]
   })
-  return [`plan: ${JSON.stringify({ ...plan, operations })}`, ...faults].join('\n')
+  const last = `  at the end  remote: ${lastOutage.remote}, embedder: refuse`
+  return [`plan: ${JSON.stringify({ ...plan, operations })}`, ...faults, last].join('\n')
 }

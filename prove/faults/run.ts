@@ -2,7 +2,8 @@
  * One fault run: the plan of a seed carried out on a world, everything healed, a bounded wait for rest, and what is then
  * found held to what producers were told.
  *
- * operations and faults ─▶ heal ─▶ rest ─▶ limit raised, every dead letter redriven ─▶ rest ─▶ stop ─▶ check
+ * operations and faults ─▶ heal ─▶ rest ─▶ limit raised, every dead letter redriven ─▶ rest ─▶ a last outage ─▶ rest
+ *   ─▶ stop ─▶ check
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
@@ -24,6 +25,8 @@ import { type Counts, World } from './world.ts'
  * and so is the time between two looks for memories without a receipt.
  */
 const REST_TIMEOUT_MS = 100_000
+/** How long the redriven jobs of a run that had not come to rest are waited for. */
+const REDRIVE_TIMEOUT_MS = 20_000
 /** How long producers are waited for once nothing is broken. */
 const ANSWER_TIMEOUT_MS = 12_000
 
@@ -78,8 +81,16 @@ async function carryOut(plan: Plan, world: World, restTimeoutMs: number): Promis
   const before = await readQueues(world.endpoint)
   await world.raiseLimit()
   await world.command(['dlq', 'redrive', '--all', '--no-wait', '--rate', '1000', '--json'])
-  // What did not end before has said what is to be said.
-  if (isAtRest) await comeToRest(world, restTimeoutMs)
+  if (isAtRest) {
+    await producers.hand(plan.lastOutage.before)
+    if (await comeToRest(world, restTimeoutMs)) {
+      await world.sufferLastOutage(plan.lastOutage)
+      await comeToRest(world, restTimeoutMs)
+    }
+  } else {
+    // What did not end has said so already; what was redriven is to have its end, or it would pass for lost.
+    await waitForRest(world, REDRIVE_TIMEOUT_MS)
+  }
   const after = await readQueues(world.endpoint)
   await world.stopDaemon()
   const evidence: Evidence = {
@@ -126,6 +137,13 @@ async function carryOutPlan(plan: Plan, world: World): Promise<Promise<unknown>[
 }
 
 async function comeToRest(world: World, timeoutMs: number): Promise<boolean> {
+  const unrest = await waitForRest(world, timeoutMs)
+  if (unrest !== undefined) world.incidents.push(`no rest within ${timeoutMs} ms: ${unrest}`)
+  return unrest === undefined
+}
+
+/** Why work has not come to rest by then; undefined as soon as it has. */
+async function waitForRest(world: World, timeoutMs: number): Promise<string | undefined> {
   const deadline = performance.now() + timeoutMs
   let quiet = 0
   let unrest: string | undefined
@@ -137,9 +155,8 @@ async function comeToRest(world: World, timeoutMs: number): Promise<boolean> {
     }
     quiet = unrest === undefined ? quiet + 1 : 0
     // Between two lanes a memory is in neither queue for a moment.
-    if (quiet === 3) return true
+    if (quiet === 3) return undefined
     await sleep(150)
   }
-  world.incidents.push(`no rest within ${timeoutMs} ms: ${unrest}`)
-  return false
+  return unrest ?? 'it came to an end just now'
 }

@@ -2,8 +2,8 @@
  * Everything around the daemon that a fault run can break, and the daemon itself: real processes, real Redis, a Mem0 and
  * an OpenAI of the tests behind links that fail. Each fault ends what it began; faults of one part wait for one another.
  */
-import { execFile, execFileSync } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, realpathSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { execFile } from 'node:child_process'
+import { mkdirSync, realpathSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type RedisEndpoint, redisEndpoint } from '../../src/queue/connection.ts'
@@ -14,17 +14,17 @@ import type { FakeMem0 } from '../../tests/support/fakeMem0.ts'
 import { waitFor } from '../../tests/support/waitFor.ts'
 import { VALUE_MARK } from '../memories.ts'
 import { Outside } from './outside.ts'
-import type { Fault, Part, Plan } from './plan.ts'
+import type { Fault, LastOutage, Part, Plan } from './plan.ts'
 import { cutPower } from './powerCut.ts'
 import { Producers } from './producers.ts'
+import { fillDisk, mountSmallDisk, unmountSmallDisk } from './smallDisk.ts'
 
 /** Below `oversized`, above all else. */
 const MAX_VALUE_BYTES = 16_384
 /** A stop may take its drain time, and some more on a busy machine. */
 const MAX_STOP_MS = 20_000
-const SMALL_DISK = 'size=48m,mode=0700'
-const MOUNT = 'mount'
-const UNMOUNT = 'umount'
+/** What is away is probed every 300 ms, and a busy machine takes longer. */
+const MAX_NOTICE_MS = 30_000
 
 export interface WorldOptions {
   plan: Plan
@@ -62,7 +62,7 @@ export class World {
     const { plan, folder } = options
     const dataDir = join(folder, 'data')
     mkdirSync(dataDir, { mode: 0o700 })
-    if (plan.smallDisk) execFileSync(MOUNT, ['-t', 'tmpfs', '-o', SMALL_DISK, 'tmpfs', dataDir])
+    if (plan.smallDisk) mountSmallDisk(dataDir)
     return new World(options, dataDir, await Outside.start(plan))
   }
 
@@ -140,6 +140,31 @@ export class World {
     await this.running.logged('ready')
   }
 
+  /**
+   * Takes remote and embedder away until the daemon has said so of both, so that their gates are shut, and `forMs`
+   * longer; then all works again. The daemon is not restarted.
+   */
+  async sufferLastOutage({ during, remote, forMs }: LastOutage): Promise<void> {
+    this.counts.faults += 2
+    await this.outside.takeAway(remote)
+    const handed = this.producers.hand(during)
+    const told = ['the remote is away', 'the embedding server is away'].map((line) =>
+      this.running.logged(line),
+    )
+    const late = sleep(MAX_NOTICE_MS, 'late' as const, { ref: false })
+    try {
+      if ((await Promise.race([Promise.all(told), late])) === 'late')
+        this.incidents.push(
+          `the daemon did not say within ${MAX_NOTICE_MS} ms that remote and embedder are away`,
+        )
+    } catch {
+      // It ended, which is an incident already.
+    }
+    await sleep(forMs)
+    await this.outside.heal()
+    await Promise.race([handed, late])
+  }
+
   /** Runs `memsync` to its end. */
   command(args: string[]): Promise<string> {
     const { promise, resolve, reject } = Promise.withResolvers<string>()
@@ -181,7 +206,7 @@ export class World {
     const pid = await this.privateRedisPid()
     if (pid !== undefined) await this.killRedis(pid)
     await this.outside.close()
-    if (this.mounted) execFileSync(UNMOUNT, ['-l', this.dataDir])
+    if (this.mounted) unmountSmallDisk(this.dataDir)
     this.mounted = false
   }
 
@@ -237,7 +262,8 @@ export class World {
           ? this.outside.breakLink('embedder', fault.link, fault.forMs)
           : this.outside.embedBadly(fault.how, fault.forMs)
       case 'disk':
-        return this.fillDisk(fault.forMs)
+        this.fullAtMs = performance.now() + fault.forMs
+        return fillDisk(this.dataDir, fault.forMs)
     }
   }
 
@@ -332,20 +358,6 @@ export class World {
     return this.outside.redis?.socketPath ?? privateRedisSocket(this.dataDir)
   }
 
-  /** Fills the small file system to its last byte, for so long. */
-  private async fillDisk(forMs: number): Promise<void> {
-    const path = join(this.dataDir, 'filler')
-    const file = openSync(path, 'w')
-    try {
-      for (let size = 1024 * 1024; size >= 1; size = Math.floor(size / 4)) fill(file, size)
-      this.fullAtMs = performance.now() + forMs
-      await sleep(forMs)
-    } finally {
-      closeSync(file)
-      rmSync(path, { force: true })
-    }
-  }
-
   private async privateRedisPid(): Promise<number | undefined> {
     if (this.outside.redis) return undefined
     return findServerProcess(join(realpathSync(this.dataDir), 'redis'), this.redisSocket)
@@ -358,36 +370,11 @@ export class World {
   }
 }
 
-function fill(file: number, size: number): void {
-  const piece = Buffer.alloc(size)
-  try {
-    for (;;) writeSync(file, piece)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error
-  }
-}
-
 function signal(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name)
   } catch (error) {
     // It has ended meanwhile.
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
-  }
-}
-
-/** Whether this machine lets us mount a small file system. */
-export function canFillDisk(folder: string): boolean {
-  const path = join(folder, 'mounted')
-  mkdirSync(path)
-  try {
-    execFileSync(MOUNT, ['-t', 'tmpfs', 'tmpfs', path], { stdio: 'ignore' })
-    execFileSync(UNMOUNT, [path])
-    return true
-  } catch {
-    // No mount command, or no right to use it.
-    return false
-  } finally {
-    rmSync(path, { recursive: true, force: true })
   }
 }

@@ -13,6 +13,7 @@ import type { MemoryName } from '../infrastructure/memory/port.ts'
 import type { Life } from '../queue/epoch.ts'
 import { type EmbeddingFigures, noEmbedding } from './embeddingStatus.ts'
 import type { EmbedLane, EmbedLaneOptions } from './embedLane.ts'
+import { untilReadyOrAborted } from './redisWait.ts'
 import type { GateState } from './status.ts'
 
 /** Between tries to wake, where the file of vectors cannot be opened. */
@@ -120,6 +121,8 @@ export class EmbedService {
           // Told by the health of the daemon's own connection.
           this.redis.on('error', () => undefined)
         }
+        await this.untilConnected(this.redis)
+        if (signal.aborted) return
         const lane = new EmbedLane({ ...options, redis: this.redis })
         lane.setRedisUsable(this.redisUsable)
         // Its sweep marks whatever came while it slept.
@@ -134,6 +137,15 @@ export class EmbedService {
         // Ends by the abort, which the loop sees.
         await sleep(WAKE_RETRY_MS, undefined, { signal, ref: false }).catch(() => undefined)
       }
+    }
+  }
+
+  /** BullMQ takes a first connect that fails for the last word, so it is given none that has yet to connect. */
+  private async untilConnected(redis: Redis): Promise<void> {
+    const { signal } = this.stopping
+    while (redis.status !== 'ready' && !signal.aborted) {
+      // That it is not there yet is told by the health of the daemon's own connection.
+      await untilReadyOrAborted(redis, signal).catch(() => undefined)
     }
   }
 

@@ -32,7 +32,11 @@ export async function awaitRedis(connections: Redis[], logger: Logger, signal: A
   if (told) logger.info({ downForMs: Math.round(performance.now() - startedAt) }, 'redis is back')
 }
 
-async function untilReadyOrAborted(redis: Redis, signal: AbortSignal): Promise<void> {
+/**
+ * Resolves once the connection takes commands or `signal` aborts.
+ * @throws MEMSYNC_QUEUE_UNAVAILABLE after 2 s; the connection goes on trying
+ */
+export async function untilReadyOrAborted(redis: Redis, signal: AbortSignal): Promise<void> {
   const aborted = Promise.withResolvers<void>()
   const onAbort = () => aborted.resolve()
   signal.addEventListener('abort', onAbort, { once: true })

@@ -58,16 +58,17 @@ export async function memoryEmbed(name: MemoryName, context: EmbedContext): Prom
       case 'none':
         return { outcome: 'absent' }
       case 'remove':
-        await context.remove(end)
-        await record(end, 'removed', context)
+        await removeVectors(end, context)
+        await removeIfUnwanted(end, context)
         return { outcome: 'removed' }
       case 'keep':
         await record(end, 'kept', context)
-        return { outcome: 'unchanged' }
+        return { outcome: (await removeIfUnwanted(end, context)) ? 'removed' : 'unchanged' }
       case 'put': {
         const outcome = await context.put(end)
         if (outcome === 'incomplete') continue
         await record(end, end.chunks[0]?.contentHash ?? 'empty', context)
+        if (await removeIfUnwanted(end, context)) return { outcome: 'removed' }
         return { outcome: outcome === 'stored' ? 'embedded' : 'superseded' }
       }
     }
@@ -97,6 +98,27 @@ async function readTexts(text: string, space: VectorSpace): Promise<Text[]> {
     tokens: chunk.tokens,
     contentHash: contentHash(space, chunk.text),
   }))
+}
+
+/**
+ * A write that asks for no vectors wakes this lane only where a receipt says that there may be some. One that came
+ * before the receipt of `done` was written found none, so it is looked for here; one that comes later finds it.
+ * @returns whether there was one, and the memory has no vectors any more
+ */
+async function removeIfUnwanted(done: MemoryVersion, context: EmbedContext): Promise<boolean> {
+  for (let last = done; ; ) {
+    const newest = await context.store.find(done.key, done.namespace)
+    const isUnwanted = newest && (newest.value === undefined || !newest.embed)
+    if (!isUnwanted || compareVersions(newest.version, last.version) <= 0) return last !== done
+    const { namespace, key, version } = newest
+    last = { namespace, key, version }
+    await removeVectors(last, context)
+  }
+}
+
+async function removeVectors(memory: MemoryVersion, context: EmbedContext): Promise<void> {
+  await context.remove(memory)
+  await record(memory, 'removed', context)
 }
 
 async function record(memory: MemoryVersion, hash: string, { recordReceipt }: EmbedContext): Promise<void> {

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { afterEach, describe, expect, it } from 'vitest'
 import { vectorsPath } from '../../src/infrastructure/memory/index.ts'
 import { MemorySearch } from '../../src/infrastructure/memory/search.ts'
+import { at, setOf } from '../contract/writes.ts'
 import { type EmbedMachine, startEmbedMachine } from '../support/embedMachine.ts'
 import { type FakeOpenai, fakeVector, startFakeOpenai } from '../support/fakeOpenai.ts'
 import { waitFor } from '../support/waitFor.ts'
@@ -68,6 +69,17 @@ describe('the embed lane', () => {
     expect(existsSync(vectorsPath(machine.config))).toBe(false)
     expect(server.modelCalls).toBe(0)
     await machine.write([['k', 'now']])
+    await machine.embedded()
+    expect(await searchText('now')).toEqual(['k'])
+  })
+
+  it('wakes also where Redis goes away in that moment', async () => {
+    await start()
+    await machine.server.kill()
+    await machine.store.apply([setOf('k', 'now', at(1), { embed: true })])
+    await machine.embed.sweep()
+    await waitFor('its first connect fails', () => machine.laneRedis()?.status === 'reconnecting')
+    await machine.server.restart()
     await machine.embedded()
     expect(await searchText('now')).toEqual(['k'])
   })
@@ -153,6 +165,18 @@ describe('the embed lane', () => {
     await machine.queue.add('MEMORY_SYNC', { key: 'k0', op: 'delete' })
     await machine.write([['k1', 'not to be embedded']], false)
     await machine.drained()
+    await machine.embedded()
+    expect(await searchText('memory 0', 10)).toEqual(['k2'])
+  })
+
+  it('so does one that comes while the vectors are on their way, before any receipt says that there are some', async () => {
+    await start()
+    const release = server.hold()
+    await machine.write(texts(3))
+    await waitFor('they are asked for', () => server.calls > 0)
+    await machine.queue.add('MEMORY_SYNC', { key: 'k0', op: 'delete' })
+    await machine.write([['k1', 'not to be embedded']], false)
+    release()
     await machine.embedded()
     expect(await searchText('memory 0', 10)).toEqual(['k2'])
   })

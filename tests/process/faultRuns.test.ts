@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { describePlan, makePlan } from '../../prove/faults/plan.ts'
 import { runFaults } from '../../prove/faults/run.ts'
-import { canFillDisk } from '../../prove/faults/world.ts'
+import { canFillDisk } from '../../prove/faults/smallDisk.ts'
 import { tempDir } from '../support/tempDir.ts'
 
 const PROGRAM = join(import.meta.dirname, '..', '..')

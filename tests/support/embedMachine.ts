@@ -1,6 +1,7 @@
 /** A machine with an embed lane: the whole way from the queue over the store to an embeddings server. */
 
 import { Queue } from 'bullmq'
+import type { Redis } from 'ioredis'
 import type { Config } from '../../src/config.ts'
 import { EmbedService } from '../../src/daemon/embedService.ts'
 import { Notifier } from '../../src/daemon/notifier.ts'
@@ -22,6 +23,8 @@ export interface EmbedMachine extends Machine {
   /** The queue of the lane, as anybody sees it. */
   embedQueue: Queue
   deadLetters: DeadLetters
+  /** The lane's own connection, as soon as it is made. */
+  laneRedis(): Redis | undefined
   /** Hands texts over as memories to be embedded. */
   write(writes: Iterable<[key: string, value: unknown]>, embed?: boolean): Promise<void>
   /** Resolves once no memory waits to be embedded and the lane is at rest. */
@@ -46,6 +49,7 @@ export async function startEmbedMachine(
   const embedQueue = new Queue(EMBED_QUEUE, { connection: redis, prefix: config.queuePrefix })
   const deadLetters = new DeadLetters(embedQueue, redis, config.queuePrefix, () => undefined)
   let embed: EmbedService | undefined
+  let laneRedis: Redis | undefined
   const sync = await machine.startWorker({
     logger,
     onApplied: (names) => embed?.markApplied(names, sync?.epochs.life),
@@ -53,7 +57,10 @@ export async function startEmbedMachine(
   embed = new EmbedService({
     config,
     store,
-    connect: () => connectRedis(redisEndpoint(config), 'worker'),
+    connect: () => {
+      laneRedis = connectRedis(redisEndpoint(config), 'worker')
+      return laneRedis
+    },
     logger,
     notifier: new Notifier(config, logger),
     onDeadLetter: () => undefined,
@@ -70,6 +77,7 @@ export async function startEmbedMachine(
     log,
     embedQueue,
     deadLetters,
+    laneRedis: () => laneRedis,
     write: async (writes, withEmbed = true) => {
       const jobs = Array.from(writes, ([key, value]) => ({
         name: 'MEMORY_SYNC',

@@ -114,6 +114,16 @@ describe('sound histories', () => {
       },
     ],
     [
+      'a job that wins over a spooled memory with a later place, and stands right above it',
+      ({ operations, writes, embedded }) => {
+        operations.splice(1, 1, operation(2, { kind: 'spooled', uid: 'u', atMs: 210 }))
+        const lifted = { epoch: 1, sequence: 4, index: 900_001 }
+        writes.splice(1, 2, write(2, 4, { version: { ...lifted, index: 900_000 } }))
+        writes.push(write(3, 4, { version: lifted, embed: true }))
+        embedded.splice(0, 1, { ...(embedded[0] as EmbeddedKey), version: lifted })
+      },
+    ],
+    [
       'a write without an answer that left no trace',
       ({ operations }) => operations.push(operation(4, { kind: 'unknown', reason: 'lost' })),
     ],
@@ -208,6 +218,15 @@ describe('each broken promise is found', () => {
     ['wrong content', ({ writes }) => writes.splice(0, 1, write(1, 1, { valueText: '"other"' }))],
     ['wrong version', ({ writes }) => writes.splice(0, 1, write(1, 0))],
     ['wrong version', ({ writes }) => Object.assign(writes[2]?.version ?? {}, { sequence: 2, index: 1 })],
+    [
+      'wrong version',
+      // As if above a spooled memory, where there is none.
+      ({ writes, embedded }) => {
+        const version = { epoch: 1, sequence: 4, index: 900_001 }
+        writes.splice(2, 1, write(3, 4, { version, embed: true }))
+        embedded.splice(0, 1, { ...(embedded[0] as EmbeddedKey), version })
+      },
+    ],
     [
       'wrong rollback',
       ({ operations, writes }) => {

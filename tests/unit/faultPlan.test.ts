@@ -22,7 +22,7 @@ it('a seed makes the same plan each time, and another seed another', () => {
 it('in a plan no two faults of a part overlap, all end in time, and every operation has a number of its own', () => {
   fc.assert(
     fc.property(fc.nat(), (seed) => {
-      const { steps } = makePlan(seed, 20, { canFillDisk: true })
+      const { steps, lastOutage } = makePlan(seed, 20, { canFillDisk: true })
       const freeAtMs = new Map<string, number>()
       for (const step of steps) {
         if (step.do !== 'fault') continue
@@ -35,6 +35,7 @@ it('in a plan no two faults of a part overlap, all end in time, and every operat
       const numbers = steps.flatMap((step) =>
         step.do === 'operations' ? step.operations.map(({ number }) => number) : [],
       )
+      numbers.push(...[...lastOutage.before, ...lastOutage.during].map(({ number }) => number))
       expect(new Set(numbers).size).toBe(numbers.length)
     }),
     { numRuns: 20 },
