@@ -28,7 +28,7 @@ interface TimedMemory {
 export type HandedOver =
   /** All of them are in the queue, in this order. */
   | { jobIds: string[] }
-  /** They are not; or, where `mayBeTaken`, nobody knows. */
+  /** They are not; or, where `mayBeTaken`, nobody knows of which. */
   | { error: MemsyncError; mayBeTaken: boolean }
 
 interface Link {
@@ -44,7 +44,7 @@ export class GuestQueue {
     this.config = config
   }
 
-  /** Hands them over, all or none; settles within `timeoutMs`. Not to be called while a call is under way. */
+  /** Hands them over, in order; settles within `timeoutMs`. Not to be called while a call is under way. */
   async add(memories: readonly TimedMemory[], timeoutMs: number): Promise<HandedOver> {
     const startedAt = performance.now()
     let sent = false
@@ -63,7 +63,9 @@ export class GuestQueue {
     } catch (thrown) {
       const error = toMemsyncError(thrown, 'MEMSYNC_QUEUE_UNAVAILABLE')
       this.close()
-      return { error, mayBeTaken: sent && error.code !== 'MEMSYNC_QUEUE_REFUSED' }
+      // Several can be refused in their midst, where the first of them fill what Redis may hold.
+      const isWhole = error.code === 'MEMSYNC_QUEUE_REFUSED' && memories.length === 1
+      return { error, mayBeTaken: sent && !isWhole }
     }
   }
 
