@@ -1,4 +1,7 @@
-/** The embed lane: few calls, nothing paid twice, outages waited out, and a dead API that slows nothing else. */
+/**
+ * The embed lane: few calls, nothing paid twice, outages waited out, and a dead API that stops nothing else.
+ * MEMSYNC_TEST_MEMORIES is how many wait for the first test.
+ */
 import { existsSync } from 'node:fs'
 import { afterEach, describe, expect, it } from 'vitest'
 import { vectorsPath } from '../../src/infrastructure/memory/index.ts'
@@ -9,6 +12,7 @@ import { waitFor } from '../support/waitFor.ts'
 
 const MODEL = 'text-embedding-3-large'
 const DIMENSIONS = 8
+const WAITING = Number(process.env.MEMSYNC_TEST_MEMORIES ?? 1_000)
 
 let machine: EmbedMachine
 let server: FakeOpenai
@@ -38,8 +42,8 @@ async function searchText(text: string, k = 1): Promise<string[]> {
 }
 
 describe('the embed lane', () => {
-  it('thousands of waiting memories make at most a call per hundred, and the same contents again none', async () => {
-    const count = 1000
+  it(`${WAITING} waiting memories make at most a call per hundred, and the same contents again none`, async () => {
+    const count = WAITING
     await start({ openaiApiKey: undefined, openaiBaseUrl: undefined })
     const writes = texts(count, 65)
     await machine.write(writes)
@@ -93,16 +97,28 @@ describe('the embed lane', () => {
     expect(server.requests[0]?.headers.authorization).toBeUndefined()
   })
 
-  it.each(['hang', { status: 500 }] as const)(
-    'with an API that answers %j persisting goes on, and all is embedded once it is back',
+  it.each(['dead', 'hang', { status: 500 }] as const)(
+    'with an API that is %j persisting goes on, and all is embedded once it is back',
     async (fault) => {
       await start()
-      server.fail(fault, 1000)
-      server.failModels(fault, 1000)
+      // Awake and open, so that the fault meets calls and not the first probe alone.
+      await machine.write([['before', 'the fault']])
+      await machine.embedded()
+      if (fault === 'dead') {
+        await server.close()
+      } else {
+        server.fail(fault, 1000)
+        server.failModels(fault, 1000)
+      }
+      const { calls } = server
       const writes = texts(500)
       await machine.write(writes)
-      expect((await machine.store.totals()).synced).toBe(500)
+      await waitFor('a call met the fault', () =>
+        fault === 'dead' ? machine.log.some(({ level }) => level === 'warn') : server.calls > calls,
+      )
+      expect((await machine.store.totals()).synced).toBe(501)
       expect(await machine.store.countUnembedded()).toBe(500)
+      if (fault === 'dead') await server.listen()
       server.heal()
       await machine.embedded(30_000)
       expect(await searchText(writes[77]?.[1] ?? '')).toEqual(['k77'])
