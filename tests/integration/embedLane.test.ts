@@ -16,6 +16,8 @@ const DIMENSIONS = 8
 /** Enough to use up a day's budget; the test waits it out. */
 const BEFORE_MIDNIGHT_MS = 4_000
 const WAITING = Number(process.env.MEMSYNC_TEST_MEMORIES ?? 1_000)
+/** For what hangs. */
+const WAITING_TIMEOUT_MS = 60_000 + 20 * WAITING
 
 let machine: EmbedMachine
 let server: FakeOpenai
@@ -46,28 +48,32 @@ async function searchText(text: string, k = 1): Promise<string[]> {
 }
 
 describe('the embed lane', () => {
-  it(`${WAITING} waiting memories make at most a call per hundred, and the same contents again none`, async () => {
-    const count = WAITING
-    await start({ openaiApiKey: undefined, openaiBaseUrl: undefined })
-    const writes = texts(count, 65)
-    await machine.write(writes)
-    await machine.close()
-    machine = await startEmbedMachine(server, { dataDir: machine.config.dataDir })
-    await machine.embedded(60_000)
-    expect(server.calls).toBeLessThanOrEqual(count / 100)
-    expect(server.tokens).toBeGreaterThan(count * 195)
-    expect(await searchText(writes[234]?.[1] ?? '')).toEqual(['k234'])
-    const { calls } = server
-    await machine.write(writes)
-    await machine.embedded(60_000)
-    expect(server.calls).toBe(calls)
-    await expectNoAttemptBurnt()
-    const { embedded, embedding } = await machine.embed.figures()
-    expect(embedded).toBe(count)
-    expect(embedding).toMatchObject({ model: MODEL, calls, tokens: server.tokens, reason: null })
-    expect(embedding.cacheHits).toBeGreaterThanOrEqual(count)
-    expect(embedding.estimatedCost).toBeCloseTo((server.tokens / 1e6) * 0.13)
-  })
+  it(
+    `${WAITING} waiting memories make at most a call per hundred, and the same contents again none`,
+    async () => {
+      const count = WAITING
+      await start({ openaiApiKey: undefined, openaiBaseUrl: undefined })
+      const writes = texts(count, 65)
+      await machine.write(writes)
+      await machine.close()
+      machine = await startEmbedMachine(server, { dataDir: machine.config.dataDir })
+      await machine.embedded(WAITING_TIMEOUT_MS)
+      expect(server.calls).toBeLessThanOrEqual(count / 100)
+      expect(server.tokens).toBeGreaterThan(count * 195)
+      expect(await searchText(writes[234]?.[1] ?? '')).toEqual(['k234'])
+      const { calls } = server
+      await machine.write(writes)
+      await machine.embedded(WAITING_TIMEOUT_MS)
+      expect(server.calls).toBe(calls)
+      await expectNoAttemptBurnt()
+      const { embedded, embedding } = await machine.embed.figures()
+      expect(embedded).toBe(count)
+      expect(embedding).toMatchObject({ model: MODEL, calls, tokens: server.tokens, reason: null })
+      expect(embedding.cacheHits).toBeGreaterThanOrEqual(count)
+      expect(embedding.estimatedCost).toBeCloseTo((server.tokens / 1e6) * 0.13)
+    },
+    4 * WAITING_TIMEOUT_MS,
+  )
 
   it('sleeps until there is something to embed', async () => {
     await start()
