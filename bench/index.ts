@@ -7,6 +7,7 @@ import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connectRedis, waitUntilReady } from '../src/queue/connection.ts'
 import { privateRedisSocket, startPrivateRedis } from '../src/queue/privateRedis.ts'
+import { besideFaultyEmbedders } from './embedding.ts'
 import { type Figure, figure, inTurn, show, showFigure } from './measure.ts'
 import { emptyNodeMs, enqueueMs, idleCost, startDaemon, stopDaemon } from './processes.ts'
 import { barePushRate, pushRate, startSlowServer } from './push.ts'
@@ -16,6 +17,9 @@ const ROUNDS = 5
 /** Fewer, as each takes the server's 20 ms times the jobs. */
 const PUSH_ROUNDS = 3
 const JOBS = 10_000
+/** Each starts daemons of its own. */
+const EMBEDDING_ROUNDS = 3
+const EMBEDDED = 2_000
 
 interface Row {
   name: string
@@ -100,6 +104,27 @@ async function benchPushes(bench: Bench): Promise<void> {
   await server.stop()
 }
 
+async function benchFaultyEmbedders(): Promise<void> {
+  const names = { persisted: 'persisting', pushed: 'persisting and pushing' }
+  for (const { work, fault, rate, beside } of await besideFaultyEmbedders(EMBEDDING_ROUNDS, EMBEDDED)) {
+    const name = `${names[work]} while the embedding server is ${fault}`
+    report({
+      name: `${name}, beside a sound one, per second`,
+      goal: '0.90 or more',
+      ratio: beside.sound.ratio,
+      ours: showFigure(rate),
+      bare: showFigure(beside.sound.rate),
+    })
+    report({
+      name: `${name}, beside memories that are not to be embedded, per second`,
+      goal: 'none',
+      ratio: beside['not asked'].ratio,
+      ours: showFigure(rate),
+      bare: showFigure(beside['not asked'].rate),
+    })
+  }
+}
+
 async function benchProcesses(folder: string): Promise<void> {
   const startsMs: number[] = []
   for (let start = 0; start < ROUNDS; start++) {
@@ -158,6 +183,7 @@ if (only === undefined || only === 'rates' || only === 'push') {
   redis.disconnect()
   await server.stop()
 }
+if (only === undefined || only === 'embedding') await benchFaultyEmbedders()
 if (only === undefined || only === 'processes') await benchProcesses(folder)
 // A program of its own, which runs where it is loaded.
 if (only === undefined || only === 'search') await import('./search.ts')

@@ -18,11 +18,11 @@ function environment(dataDir: string): NodeJS.ProcessEnv {
   return { PATH: process.env.PATH, HOME: dataDir, MEMSYNC_DATA_DIR: dataDir }
 }
 
-/** Starts the built daemon and waits until it takes jobs. */
-export async function startDaemon(dataDir: string): Promise<Daemon> {
+/** Starts the built daemon, with these settings, and waits until it takes jobs. */
+export async function startDaemon(dataDir: string, settings: NodeJS.ProcessEnv = {}): Promise<Daemon> {
   const startedAt = performance.now()
   const child = spawn(process.execPath, [join(DIST, 'workers', 'memorySync-worker.js')], {
-    env: environment(dataDir),
+    env: { ...environment(dataDir), ...settings },
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   await new Promise<void>((resolve, reject) => {

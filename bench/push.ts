@@ -2,7 +2,7 @@
  * The rate at which waiting pushes drain to a server that answers in 20 ms, beside a bare loop that makes the same
  * calls at the same concurrency over a keep-alive agent of the same settings.
  */
-import { spawn } from 'node:child_process'
+import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { Agent, request } from 'node:http'
@@ -25,16 +25,22 @@ const APPLY_BATCH = 1_000
 
 export interface SlowServer {
   url: string
+  /** Resolves once so many writes have come since the last time this was asked. */
+  written(count: number): Promise<void>
   stop(): Promise<void>
 }
 
-export async function startSlowServer(): Promise<SlowServer> {
-  const child = spawn(process.execPath, [join(import.meta.dirname, 'slowServer.mjs')], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  const [port] = (await once(child.stdout, 'data')) as [Buffer]
+/** @param answerMs how long it takes to answer */
+export async function startSlowServer(answerMs = 20): Promise<SlowServer> {
+  const child = fork(join(import.meta.dirname, 'slowServer.mjs'), [String(answerMs)])
+  const [port] = (await once(child, 'message')) as [number]
   return {
-    url: `http://127.0.0.1:${String(port).trim()}`,
+    url: `http://127.0.0.1:${port}`,
+    async written(count) {
+      const told = once(child, 'message')
+      child.send(count)
+      await told
+    },
     async stop() {
       const ended = once(child, 'exit')
       child.kill()

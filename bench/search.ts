@@ -1,6 +1,7 @@
 /**
  * Search beside an exact scan in plain JavaScript, in turn in one run: time, recall, memory, and how it grows.
- * `node bench/search.ts` prints it; about 2 minutes on 2 cores, 1.5 GB on disk and 1.5 GB of memory (the scan's).
+ * `node bench/search.ts` prints it, `node bench/search.ts 100000` one size alone. About 2 minutes on 2 cores, 1.5 GB on
+ * disk and 1.5 GB of memory (the scan's).
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -14,6 +15,8 @@ import { CLUSTERS, DIMENSIONS, SPACE, vectorKey } from './searchData.ts'
 import type { Answer, Request } from './searchProcess.ts'
 
 const SIZES = [10_000, 30_000, 100_000]
+/** Those named on the command line; all unless any is. */
+const chosen = process.argv.slice(2).map(Number).filter(Number.isInteger)
 const QUERIES = 40
 const BATCH = 1000
 
@@ -122,7 +125,7 @@ const store = openVectorStore({ path, space: SPACE }) as VectorStore
 try {
   const next = clusteredVectors(CLUSTERS)
   let filled = 0
-  for (const count of SIZES) {
+  for (const count of chosen.length > 0 ? chosen : SIZES) {
     await Promise.all([fillStore(store, next, filled, count), exact.ask({ fill: count })])
     filled = count
     print(count, await compare(path, exact))

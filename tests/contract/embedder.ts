@@ -14,7 +14,8 @@ import { waitFor } from '../support/waitFor.ts'
 
 const KEY = 'sk-very-secret'
 const TEXTS = ['the first secret text', 'the second', 'and a third 😀']
-const TIMEOUT_MS = 300
+/** Where the server is not to answer; elsewhere a busy machine has all the time it needs. */
+const SHORT_TIMEOUT_MS = 300
 
 interface Made {
   baseUrl: string
@@ -86,7 +87,7 @@ export function describeEmbedder(name: string, make: (settings: Made) => Embedde
       apiKey: KEY,
       model: 'text-embedding-3-large',
       dimensions: 16,
-      timeoutMs: TIMEOUT_MS,
+      timeoutMs: 20_000,
       ...changes,
     })
     return { fake, embedder, signal: new AbortController().signal }
@@ -183,12 +184,12 @@ export function describeEmbedder(name: string, make: (settings: Made) => Embedde
     })
 
     it.each(BROKEN)('counts as away what does not answer in time or in kind: %s', async (fault) => {
-      const { fake, embedder, signal } = await setup()
+      const { fake, embedder, signal } = await setup({}, { timeoutMs: SHORT_TIMEOUT_MS })
       fake.fail(fault)
       const started = performance.now()
       const error = await failure(embedder.embed(TEXTS, signal))
       expect([error.code, error.class]).toEqual(['MEMSYNC_EMBEDDER_UNAVAILABLE', 'outage'])
-      expectPrompt(performance.now() - started, TIMEOUT_MS + 2000)
+      expectPrompt(performance.now() - started, SHORT_TIMEOUT_MS + 2000)
       expect(fake.calls).toBe(1)
     })
 
@@ -201,7 +202,7 @@ export function describeEmbedder(name: string, make: (settings: Made) => Embedde
     })
 
     it.each(['hang', 'drip'] as const)('stops at once when it is told to: %s', async (fault) => {
-      const { fake, embedder } = await setup({}, { timeoutMs: 20_000 })
+      const { fake, embedder } = await setup()
       fake.fail(fault)
       const stop = new AbortController()
       const embedding = failure(embedder.embed(TEXTS, stop.signal))
@@ -241,7 +242,7 @@ export function describeEmbedder(name: string, make: (settings: Made) => Embedde
     it.each(['hang', 'drip', { status: 500 }] as Fault[])(
       'fails while the server is away: %j',
       async (fault) => {
-        const { fake, embedder, signal } = await setup()
+        const { fake, embedder, signal } = await setup({}, { timeoutMs: SHORT_TIMEOUT_MS })
         fake.failModels(fault)
         expect((await failure(embedder.probe(signal))).code).toBe('MEMSYNC_EMBEDDER_UNAVAILABLE')
         expect(fake.calls).toBe(0)

@@ -1,15 +1,24 @@
-/** The embed lane: few calls, nothing paid twice, outages waited out, and a dead API that slows nothing else. */
+/**
+ * The embed lane: few calls, nothing paid twice, outages waited out, and a dead API that stops nothing else.
+ * MEMSYNC_TEST_MEMORIES is how many wait for the first test.
+ */
 import { existsSync } from 'node:fs'
-import { afterEach, describe, expect, it } from 'vitest'
-import { vectorsPath } from '../../src/infrastructure/memory/index.ts'
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import { openMemoryStore, vectorsPath } from '../../src/infrastructure/memory/index.ts'
 import { MemorySearch } from '../../src/infrastructure/memory/search.ts'
 import { at, setOf } from '../contract/writes.ts'
 import { type EmbedMachine, startEmbedMachine } from '../support/embedMachine.ts'
 import { type FakeOpenai, fakeVector, startFakeOpenai } from '../support/fakeOpenai.ts'
+import { expectPrompt } from '../support/promptness.ts'
 import { waitFor } from '../support/waitFor.ts'
 
 const MODEL = 'text-embedding-3-large'
 const DIMENSIONS = 8
+/** Enough to use up a day's budget; the test waits it out. */
+const BEFORE_MIDNIGHT_MS = 4_000
+const WAITING = Number(process.env.MEMSYNC_TEST_MEMORIES ?? 1_000)
+/** For what hangs. */
+const WAITING_TIMEOUT_MS = 60_000 + 20 * WAITING
 
 let machine: EmbedMachine
 let server: FakeOpenai
@@ -17,6 +26,7 @@ let server: FakeOpenai
 afterEach(async () => {
   await machine.close()
   await server.close()
+  vi.restoreAllMocks()
 })
 
 async function start(settings: Parameters<typeof startEmbedMachine>[1] = {}): Promise<void> {
@@ -39,28 +49,32 @@ async function searchText(text: string, k = 1): Promise<string[]> {
 }
 
 describe('the embed lane', () => {
-  it('thousands of waiting memories make at most a call per hundred, and the same contents again none', async () => {
-    const count = 1000
-    await start({ openaiApiKey: undefined, openaiBaseUrl: undefined })
-    const writes = texts(count, 65)
-    await machine.write(writes)
-    await machine.close()
-    machine = await startEmbedMachine(server, { dataDir: machine.config.dataDir })
-    await machine.embedded(60_000)
-    expect(server.calls).toBeLessThanOrEqual(count / 100)
-    expect(server.tokens).toBeGreaterThan(count * 195)
-    expect(await searchText(writes[234]?.[1] ?? '')).toEqual(['k234'])
-    const { calls } = server
-    await machine.write(writes)
-    await machine.embedded(60_000)
-    expect(server.calls).toBe(calls)
-    await expectNoAttemptBurnt()
-    const { embedded, embedding } = await machine.embed.figures()
-    expect(embedded).toBe(count)
-    expect(embedding).toMatchObject({ model: MODEL, calls, tokens: server.tokens, reason: null })
-    expect(embedding.cacheHits).toBeGreaterThanOrEqual(count)
-    expect(embedding.estimatedCost).toBeCloseTo((server.tokens / 1e6) * 0.13)
-  })
+  it(
+    `${WAITING} waiting memories make at most a call per hundred, and the same contents again none`,
+    async () => {
+      const count = WAITING
+      await start({ openaiApiKey: undefined, openaiBaseUrl: undefined })
+      const writes = texts(count, 65)
+      await machine.write(writes)
+      await machine.close()
+      machine = await startEmbedMachine(server, { dataDir: machine.config.dataDir })
+      await machine.embedded(WAITING_TIMEOUT_MS)
+      expect(server.calls).toBeLessThanOrEqual(count / 100)
+      expect(server.tokens).toBeGreaterThan(count * 195)
+      expect(await searchText(writes[234]?.[1] ?? '')).toEqual(['k234'])
+      const { calls } = server
+      await machine.write(writes)
+      await machine.embedded(WAITING_TIMEOUT_MS)
+      expect(server.calls).toBe(calls)
+      await expectNoAttemptBurnt()
+      const { embedded, embedding } = await machine.embed.figures()
+      expect(embedded).toBe(count)
+      expect(embedding).toMatchObject({ model: MODEL, calls, tokens: server.tokens, reason: null })
+      expect(embedding.cacheHits).toBeGreaterThanOrEqual(count)
+      expect(embedding.estimatedCost).toBeCloseTo((server.tokens / 1e6) * 0.13)
+    },
+    4 * WAITING_TIMEOUT_MS,
+  )
 
   it('sleeps until there is something to embed', async () => {
     await start()
@@ -105,16 +119,28 @@ describe('the embed lane', () => {
     expect(server.requests[0]?.headers.authorization).toBeUndefined()
   })
 
-  it.each(['hang', { status: 500 }] as const)(
-    'with an API that answers %j persisting goes on, and all is embedded once it is back',
+  it.each(['dead', 'hang', { status: 500 }] as const)(
+    'with an API that is %j persisting goes on, and all is embedded once it is back',
     async (fault) => {
       await start()
-      server.fail(fault, 1000)
-      server.failModels(fault, 1000)
+      // Awake and open, so that the fault meets calls and not the first probe alone.
+      await machine.write([['before', 'the fault']])
+      await machine.embedded()
+      if (fault === 'dead') {
+        await server.close()
+      } else {
+        server.fail(fault, 1000)
+        server.failModels(fault, 1000)
+      }
+      const { calls } = server
       const writes = texts(500)
       await machine.write(writes)
-      expect((await machine.store.totals()).synced).toBe(500)
+      await waitFor('a call met the fault', () =>
+        fault === 'dead' ? machine.log.some(({ level }) => level === 'warn') : server.calls > calls,
+      )
+      expect((await machine.store.totals()).synced).toBe(501)
       expect(await machine.store.countUnembedded()).toBe(500)
+      if (fault === 'dead') await server.listen()
       server.heal()
       await machine.embedded(30_000)
       expect(await searchText(writes[77]?.[1] ?? '')).toEqual(['k77'])
@@ -144,6 +170,23 @@ describe('the embed lane', () => {
     await waitFor('it is embedded', async () => (await machine.embed.figures()).embedded === 200)
   })
 
+  it('a redrive pays only for the chunk that was refused', async () => {
+    await start()
+    server.refuseTexts((text) => text.includes('the end'))
+    await machine.write([['long', `${'alpha '.repeat(9_000)}the end`]])
+    const [entry] = await waitFor('it is a dead letter', async () => {
+      const entries = await Array.fromAsync(machine.deadLetters.list())
+      return entries.length > 0 ? entries : undefined
+    })
+    const { length } = server.requests
+    server.refuseTexts(() => false)
+    await machine.deadLetters.redrive(entry?.id ?? '')
+    await waitFor('it is embedded', async () => (await machine.embed.figures()).embedded === 1)
+    const [text, ...others] = server.requests.slice(length).flatMap(({ body }) => body.input)
+    expect(text).toContain('the end')
+    expect(others).toEqual([])
+  })
+
   it('the newest version is embedded, whatever was on its way', async () => {
     await start()
     await machine.write([['k', 'first']])
@@ -156,6 +199,22 @@ describe('the embed lane', () => {
     expect(receipts.find(({ lane }) => lane === 'embed')?.version).toEqual(
       (await machine.store.find('k'))?.version,
     )
+  })
+
+  it('a rollback makes no call, nor does a key that is written anew with a text of before', async () => {
+    await start()
+    for (const text of ['first', 'second']) {
+      await machine.write([['k', text]])
+      await machine.embedded()
+    }
+    const { calls, tokens } = server
+    expect(await openMemoryStore({ dataDir: machine.config.dataDir }).rollback('k')).toBe('first')
+    await machine.embed.sweep()
+    await machine.write([['another', 'second']])
+    await machine.embedded()
+    expect(await searchText('first')).toEqual(['k'])
+    expect(await searchText('second')).toEqual(['another'])
+    expect(server).toMatchObject({ calls, tokens })
   })
 
   it('a delete, or a write that asks for none, takes the vectors away', async () => {
@@ -217,6 +276,24 @@ describe('the embed lane', () => {
     machine = await startEmbedMachine(server, { dataDir: machine.config.dataDir })
     await machine.embedded()
     expect(server.calls).toBeGreaterThan(calls)
+  })
+
+  it('midnight of the configured zone gives the next budget to what waited', async () => {
+    // 12:00 UTC is midnight there.
+    const midnightMs = Date.UTC(2035, 4, 7, 12)
+    const now = Date.now
+    let aheadMs = midnightMs - 3_600_000 - now()
+    vi.spyOn(Date, 'now').mockImplementation(() => now() + aheadMs)
+    await start({ embedDailyTokens: 40, timeZone: 'Pacific/Auckland' })
+    aheadMs = midnightMs - BEFORE_MIDNIGHT_MS - now()
+    await machine.write(texts(12))
+    await waitFor('it pauses', () => machine.embed.gate === 'shut' && server.calls > 0)
+    const { tokens } = server
+    expectPrompt(Date.now() - (midnightMs - BEFORE_MIDNIGHT_MS), BEFORE_MIDNIGHT_MS)
+    expect(tokens).toBeLessThanOrEqual(40)
+    await waitFor('it goes on', () => server.tokens > tokens)
+    expect(Date.now()).toBeGreaterThanOrEqual(midnightMs)
+    expect(server.tokens).toBeLessThanOrEqual(80)
   })
 
   it('what waited in a Redis that was wiped is embedded', async () => {

@@ -3,9 +3,10 @@ import { request } from 'node:http'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { openMemoryStore } from '../../src/infrastructure/memory/index.ts'
 import { type CommandLine, commandLine, HAS_TERMINAL, runOnTerminal } from '../support/cli.ts'
 import { startDaemon, type TestDaemon } from '../support/daemon.ts'
-import { type FakeOpenai, startFakeOpenai } from '../support/fakeOpenai.ts'
+import { type FakeOpenai, fakeVector, startFakeOpenai } from '../support/fakeOpenai.ts'
 import { startTestRedis, type TestRedis } from '../support/redis.ts'
 import { waitFor } from '../support/waitFor.ts'
 
@@ -69,6 +70,12 @@ describe('embedding', () => {
     })
     const [best] = (document as { found: { score: number }[] }).found
     expect(best?.score).toBeCloseTo(1)
+    const store = openMemoryStore({ dataDir: memsync.dataDir })
+    const nearest = await store.search(fakeVector('soup, most days', 8), {
+      k: 1,
+      filter: ({ key }) => key !== 'breakfast',
+    })
+    expect(nearest).toMatchObject({ found: [{ namespace: 'alice', key: 'lunch' }], notEmbedded: 0 })
     const one = await memsync.run(['search', 'she likes porridge', '--namespace', 'alice', '-k', '1'], {
       env,
     })
@@ -133,6 +140,8 @@ describe('embedding', () => {
     expect(status.stdout).toContain('embedding waits (OPENAI_API_KEY is not set)')
     expect((await daemon.status()).lanes.embed).toMatchObject({ waiting: 1, gate: 'shut' })
     expect((await daemon.status()).deadLetters).toBe(0)
+    const doctor = await memsync.run(['doctor'], { env })
+    expect(doctor.stdout).toContain('1 wait to be embedded, and there is no key')
     const search = await memsync.run(['search', 'anything'], { env })
     expect(search.code).toBe(1)
     expect(search.stderr).toContain('OPENAI_API_KEY is not set (MEMSYNC_EMBEDDER_CREDENTIALS)')
@@ -145,5 +154,9 @@ describe('embedding', () => {
     expect(code).toBe(1)
     expect(shown).toMatch(/Embed 1 memory with text-embedding-3-large: at most \d+ tokens, about \$0\.00\?/)
     expect(server.calls).toBe(0)
+    const unasked = runOnTerminal(['embed', '--all', '--yes'], memsync.dataDir, { env })
+    expect(unasked.code).toBe(0)
+    expect(unasked.shown).not.toContain('Embed 1 memory')
+    await embedded(1)
   })
 })

@@ -85,7 +85,7 @@ export async function startEmbedMachine(
       }))
       for (let start = 0; start < jobs.length; start += 500)
         await queue.addBulk(jobs.slice(start, start + 500))
-      await machine.drained()
+      await machine.drained(20_000 + 20 * jobs.length)
     },
     embedded: (timeoutMs = 20_000) =>
       waitFor(

@@ -73,10 +73,13 @@ export interface FakeOpenai {
   failModels(fault: Fault, times?: number): void
   /** Embeddings calls wait for their answer until what this returns is called. */
   hold(): () => void
+  /** Listens again, on the port it had; after `close`. */
+  listen(): Promise<void>
   /** No fault waits any more, and what hangs is cut off. */
   heal(): void
   /** Every request that holds such a text is refused with status 400. */
   refuseTexts(refused: (text: string) => boolean): void
+  /** Nothing listens any more, and what is under way is cut off. */
   close(): Promise<void>
 }
 
@@ -119,6 +122,7 @@ class Fake implements FakeOpenai {
   requests: { body: EmbeddingsBody; headers: IncomingMessage['headers'] }[] = []
   readonly #options: FakeOpenaiOptions
   readonly #server = createServer((request, response) => void this.#serve(request, response))
+  #port = 0
   #held: Promise<void> = Promise.resolve()
   #faults: Fault[] = []
   #modelFaults: Fault[] = []
@@ -129,7 +133,7 @@ class Fake implements FakeOpenai {
   }
 
   get baseUrl(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}/v1`
+    return `http://127.0.0.1:${this.#port}/v1`
   }
 
   get #model(): string {
@@ -137,7 +141,8 @@ class Fake implements FakeOpenai {
   }
 
   async listen(): Promise<void> {
-    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve))
+    await new Promise<void>((resolve) => this.#server.listen(this.#port, '127.0.0.1', resolve))
+    this.#port = (this.#server.address() as AddressInfo).port
   }
 
   fail(fault: Fault, times = 1): void {

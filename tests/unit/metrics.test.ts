@@ -115,6 +115,10 @@ describe('a status as metrics', () => {
     expect(value('memsync_remote_state', { state: 'down' })).toBe(1)
     expect(value('memsync_spool_oldest_seconds')).toBe(0.25)
     expect(value('memsync_persisted_total')).toBe(9)
+    expect(value('memsync_embed_tokens_total')).toBe(7)
+    expect(value('memsync_embed_day_tokens')).toBe(5)
+    expect(value('memsync_embed_calls_total')).toBe(2)
+    expect(value('memsync_embed_cache_hits_total')).toBe(1)
     expect(await expose(statusSamples(STATUS, CONFIG)).text()).not.toContain('sEcReT')
   })
 
