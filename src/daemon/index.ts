@@ -413,13 +413,14 @@ export class Daemon {
   }
 
   private async enqueue(request: Record<string, unknown>): Promise<{ jobId: string }> {
-    const { job, data, options, acceptedAtMs } = parseEnqueueRequest(request)
+    const asked = parseEnqueueRequest(request)
     const { producer } = this.connections
     const { redisCondition } = this.report
     if (!producer || redisCondition.state !== 'up') throw conditionError(redisCondition)
     // What is in the spool was accepted before this.
     await this.spoolService?.emptied()
-    refuseLate(acceptedAtMs, Date.now())
+    refuseLate(asked, Date.now())
+    const { job, data, options, acceptedAtMs } = asked
     return enqueueJob(producer.queues.sync, job, data, options, this.config, { acceptedAtMs })
   }
 }
