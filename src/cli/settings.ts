@@ -1,9 +1,10 @@
 /** `memsync config`, `schema` and `version`: what this program is and how it is set. */
 import { SETTINGS, type SettingName } from '../config.ts'
 import { redactText } from '../jobs/redact.ts'
+import { printable } from '../printable.ts'
 import { DAEMON_VERSION } from '../release.ts'
 import type { CommandContext } from './context.ts'
-import { paintStdout, print, printable, printJson } from './output.ts'
+import { paintStdout, print, printJson } from './output.ts'
 
 const MASK = '********'
 
