@@ -1,6 +1,7 @@
 /** `memsync dashboard`: opens the daemon's dashboard, or serves one of its own until it is told to stop. */
 import { constants } from 'node:os'
 import { askDaemon } from '../daemon/controlClient.ts'
+import { findStatus } from '../daemon/findStatus.ts'
 import { onStopSignals } from '../daemon/stopSignals.ts'
 import { type History, StatusHistory } from '../dashboard/history.ts'
 import { MemsyncError } from '../errors.ts'
@@ -10,7 +11,6 @@ import type { CommandContext } from './context.ts'
 import { badUsage } from './failure.ts'
 import { daemonRuns } from './handOver.ts'
 import { notice, paintStdout, print, printJson } from './output.ts'
-import { findStatus } from './status.ts'
 
 const ANSWER_TIMEOUT_MS = 3_000
 

@@ -1,13 +1,15 @@
 /** `memsync dlq`: the jobs that wait for a person. Nothing is redriven or dropped that was not asked for by name. */
+
+import { formatDuration, parseDurationMs } from '../duration.ts'
 import { type ErrorClass, MemsyncError } from '../errors.ts'
+import { printable, printableLines } from '../printable.ts'
 import type { DeadLetterDesk } from '../queue/deadLetterDesk.ts'
 import type { DeadLetter, DeadLetterFilter } from '../queue/deadLetters.ts'
 import { confirm } from './confirm.ts'
 import type { CommandContext } from './context.ts'
-import { formatDuration, parseDurationMs } from './duration.ts'
 import { badUsage } from './failure.ts'
 import { daemonRuns } from './handOver.ts'
-import { notice, paintStdout, print, printable, printableLines, printJson } from './output.ts'
+import { notice, paintStdout, print, printJson } from './output.ts'
 import { parseRate, RedriveRun, tellRedriven } from './redrive.ts'
 import { checkSameRedis } from './sameRedis.ts'
 

@@ -1,7 +1,9 @@
 /** The doctor's findings for a person and for a program. Pure. */
+
+import { printable } from '../printable.ts'
 import type { Finding, FindingState } from './doctor/finding.ts'
 import { wrap } from './layout.ts'
-import { type Meaning, type Paint, printable } from './output.ts'
+import type { Meaning, Paint } from './output.ts'
 
 const STATE_WIDTH = 9
 const HOP_WIDTH = 14

@@ -1,14 +1,16 @@
 /** `memsync enqueue` and `memsync delete`: one write, accepted or carried through. */
 
 import type { MemoryInput } from '../jobs/index.ts'
+import { decodeUtf8 } from '../jobs/jsonText.ts'
 import { encodeJsonValue } from '../jobs/jsonValue.ts'
 import { DEFAULT_NAMESPACE } from '../jobs/key.ts'
+import { printable } from '../printable.ts'
 import type { CommandContext } from './context.ts'
 import { badUsage } from './failure.ts'
 import { handOver, handOverAndWait } from './handOver.ts'
-import { print, printable, printJson } from './output.ts'
+import { print, printJson } from './output.ts'
 import { readStdin } from './stdin.ts'
-import { decodeUtf8, parseMetadata, parseValueText } from './textInput.ts'
+import { parseMetadata, parseValueText } from './textInput.ts'
 
 interface EnqueueFlags {
   embed?: true

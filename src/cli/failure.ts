@@ -1,6 +1,6 @@
 /** How a failed command ends: its exit code, and what it says. Pure. */
 import { type ErrorCode, MemsyncError } from '../errors.ts'
-import { printable } from './output.ts'
+import { printable } from '../printable.ts'
 
 const WRONG_USAGE_OR_INPUT: ReadonlySet<ErrorCode> = new Set([
   'MEMSYNC_BAD_USAGE',

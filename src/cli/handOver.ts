@@ -67,9 +67,10 @@ async function askDaemonToTake(
   memory: MemoryInput,
   acceptedAtMs: number,
 ): Promise<Receipt | 'maybe' | undefined> {
-  const request = { op: 'enqueue', job: 'MEMORY_SYNC', data: memory, acceptedAtMs }
+  const answerTimeoutMs = ANSWER_TIMEOUT_MS
+  const request = { op: 'enqueue', job: 'MEMORY_SYNC', data: memory, acceptedAtMs, answerTimeoutMs }
   try {
-    const answer = await askDaemon(config.dataDir, request, ANSWER_TIMEOUT_MS)
+    const answer = await askDaemon(config.dataDir, request, answerTimeoutMs)
     return answer && { jobId: String(answer.jobId) }
   } catch (error) {
     // What keeps the daemon from taking it is no reason to refuse what the spool takes.

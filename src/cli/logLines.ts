@@ -1,5 +1,5 @@
 /** Lines of the daemon's log: which are wanted, and how a person reads them. */
-import { printable } from './output.ts'
+import { printable } from '../printable.ts'
 
 /** As the setting MEMSYNC_LOG_LEVEL names them, least first. */
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const

@@ -1,8 +1,8 @@
 /** `memsync logs`: the daemon's log, for a person on a terminal, and as the JSON lines it is to everything else. */
 import { once } from 'node:events'
+import { parseDurationMs } from '../duration.ts'
 import { MemsyncError } from '../errors.ts'
 import type { CommandContext } from './context.ts'
-import { parseDurationMs } from './duration.ts'
 import { badUsage } from './failure.ts'
 import { LogReader } from './logFiles.ts'
 import { isWanted, LOG_LEVELS, type LogFilter, linePrinter } from './logLines.ts'

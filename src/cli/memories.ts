@@ -5,9 +5,10 @@ import { openStore } from '../infrastructure/memory/index.ts'
 import type { ListPage, Store, StoredMemory } from '../infrastructure/memory/port.ts'
 import { DEFAULT_NAMESPACE, findTextProblem, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES } from '../jobs/key.ts'
 import { formatVersion } from '../jobs/version.ts'
+import { printable, printableLines } from '../printable.ts'
 import type { CommandContext } from './context.ts'
 import { badUsage } from './failure.ts'
-import { notice, paintStdout, print, printable, printableLines, printJson } from './output.ts'
+import { notice, paintStdout, print, printJson } from './output.ts'
 
 const PAGE_SIZE = 500
 const DEFAULT_LIST_LIMIT = 100

@@ -1,5 +1,5 @@
 /** The progress of a long run on a terminal: what it looks like (pure), and when it is drawn. */
-import { formatDuration } from './duration.ts'
+import { formatDuration } from '../duration.ts'
 
 export interface Progress {
   /** How far it is, in whatever unit `total` has. */

@@ -5,8 +5,8 @@
  */
 import { closeSync, openSync, writeFileSync } from 'node:fs'
 import type { MemsyncError } from '../errors.ts'
+import { printable } from '../printable.ts'
 import { badUsage } from './failure.ts'
-import { printable } from './output.ts'
 
 export interface Receipt {
   /** The line of the input, from 1. */

@@ -1,10 +1,11 @@
 /** Redriving many dead letters: at a steady rate, each with a fate of its own, and what became of them. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type MemsyncError, toMemsyncError } from '../errors.ts'
+import { printable } from '../printable.ts'
 import type { DeadLetterDesk, RedriveOutcome } from '../queue/deadLetterDesk.ts'
 import type { CommandContext } from './context.ts'
 import { badUsage, errorDocument } from './failure.ts'
-import { notice, print, printable, printJson } from './output.ts'
+import { notice, print, printJson } from './output.ts'
 
 const DEFAULT_RATE_PER_SECOND = 50
 /** How many failures are told one by one. */

@@ -6,7 +6,7 @@ import { openConfiguredRemote, remoteIdentity } from '../infrastructure/remote/c
 import type { Remote } from '../infrastructure/remote/port.ts'
 import type { VerifyProgress } from '../infrastructure/remote/verify.ts'
 import { DEFAULT_NAMESPACE } from '../jobs/key.ts'
-import { printable } from './output.ts'
+import { printable } from '../printable.ts'
 import { ProgressBar } from './progressBar.ts'
 
 /**

@@ -1,8 +1,9 @@
 /** `memsync rollback`: undoes the last write of a key, by the daemon or, where none runs, by this process. */
 import { DEFAULT_NAMESPACE } from '../jobs/key.ts'
+import { printable } from '../printable.ts'
 import type { CommandContext } from './context.ts'
 import { handOverAndWait } from './handOver.ts'
-import { print, printable, printJson } from './output.ts'
+import { print, printJson } from './output.ts'
 
 export async function rollback(
   context: CommandContext,

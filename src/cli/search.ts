@@ -2,9 +2,10 @@
 import { openStore } from '../infrastructure/memory/index.ts'
 import { MemorySearch } from '../infrastructure/memory/search.ts'
 import { findTextProblem, MAX_NAMESPACE_BYTES } from '../jobs/key.ts'
+import { printable } from '../printable.ts'
 import type { CommandContext } from './context.ts'
 import { badUsage } from './failure.ts'
-import { notice, paintStdout, print, printable, printJson } from './output.ts'
+import { notice, paintStdout, print, printJson } from './output.ts'
 import { counted, nameText } from './remote.ts'
 
 interface SearchFlags {

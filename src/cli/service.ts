@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { createInterface } from 'node:readline'
+import { printable } from '../printable.ts'
 import { inspectUnit, removeUnit, serviceManager, writeUnit } from '../service/index.ts'
 import type { ServiceManager, ServiceState } from '../service/manager.ts'
 import { type SiteOptions, SYSTEMD_UNIT, serviceKind, surveySite, unitPathOf } from '../service/site.ts'
@@ -10,7 +11,7 @@ import { renderUnit, type ServiceKind } from '../service/template.ts'
 import type { CommandContext } from './context.ts'
 import { linePrinter } from './logLines.ts'
 import { parseLimit, showLog } from './logs.ts'
-import { notice, type Paint, paintStdout, print, printable, printJson } from './output.ts'
+import { notice, type Paint, paintStdout, print, printJson } from './output.ts'
 
 interface InstallOptions extends SiteOptions {
   print?: boolean

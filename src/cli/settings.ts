@@ -1,10 +1,11 @@
 /** `memsync config`, `schema` and `version`: what this program is and how it is set. */
 
 import { redactText } from '../jobs/redact.ts'
+import { printable } from '../printable.ts'
 import { DAEMON_VERSION } from '../release.ts'
 import { SETTINGS, type SettingName } from '../settings.ts'
 import type { CommandContext } from './context.ts'
-import { paintStdout, print, printable, printJson } from './output.ts'
+import { paintStdout, print, printJson } from './output.ts'
 
 const MASK = '********'
 

@@ -1,8 +1,6 @@
 /** What another program pipes in. */
 import { MemsyncError } from '../errors.ts'
-
-/** JSON may write a byte as six (`\u0041`), so this much text can still be a value within the limit. */
-export const MAX_ESCAPED_LENGTH = 6
+import { MAX_ESCAPED_LENGTH } from '../jobs/jsonText.ts'
 
 /**
  * All of stdin.

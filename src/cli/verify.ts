@@ -4,9 +4,10 @@ import type { Store } from '../infrastructure/memory/port.ts'
 import { localStateOf, PROBLEMS, type Problem } from '../infrastructure/remote/compare.ts'
 import { type Finding, type VerifySummary, verify as verifyRemote } from '../infrastructure/remote/verify.ts'
 import { formatVersion } from '../jobs/version.ts'
+import { printable } from '../printable.ts'
 import type { CommandContext } from './context.ts'
 import { badUsage, errorDocument } from './failure.ts'
-import { notice, paintStdout, print, printable, printJson } from './output.ts'
+import { notice, paintStdout, print, printJson } from './output.ts'
 import { counted, nameText, progressTeller, theRemote } from './remote.ts'
 
 /** How many of each kind are told one by one. */

@@ -1,6 +1,6 @@
 /** One frame of `memsync status --watch`: what is wrong first, as the end is cut off where there is no room. Pure. */
 import type { Status } from '../daemon/status.ts'
-import { formatDuration } from './duration.ts'
+import { formatDuration } from '../duration.ts'
 import { clip, fitRows, visibleWidth } from './layout.ts'
 import type { Paint } from './output.ts'
 import { headline, renderState, renderTroubles } from './statusText.ts'

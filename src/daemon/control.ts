@@ -2,7 +2,7 @@
  * The daemon's own socket in the data folder, for the commands of this program: one JSON request a line, one
  * JSON answer a line. It needs no library on either end, so that `memsync enqueue` starts fast.
  *
- * Requests: `{ op: 'status' }` and `{ op: 'enqueue', job, data, options }`. Answers: `{ ok: true, ... }`, or
+ * Requests: `{ op: 'status' }` and `{ op: 'enqueue', ... }` (`enqueueRequest.ts`). Answers: `{ ok: true, ... }`, or
  * `{ ok: false, code, message }`.
  */
 import { chmod, mkdir, rm } from 'node:fs/promises'

@@ -67,13 +67,14 @@ async function enqueue(
   { report, connections: { producer }, spoolEmptied }: Answering,
   request: Record<string, unknown>,
 ): Promise<{ jobId: string }> {
-  const { job, data, options, acceptedAtMs } = parseEnqueueRequest(request)
+  const asked = parseEnqueueRequest(request)
   const { redisCondition } = report
   if (!producer || redisCondition.state !== 'up') throw conditionError(redisCondition)
   // What is in the spool was accepted before this.
   await spoolEmptied()
   // What a Redis that stalls took in after its producer gave up would count from then on, and could beat newer writes.
   await withinDeadline(producer.redis.ping())
-  refuseLate(acceptedAtMs, Date.now())
+  refuseLate(asked, Date.now())
+  const { job, data, options, acceptedAtMs } = asked
   return enqueueJob(producer.queues.sync, job, data, options, config, { acceptedAtMs })
 }

@@ -25,7 +25,7 @@ export type HandOver = (memory: MemoryInput) => Promise<HandedOver>
 export function createHandOver(config: Config, answerTimeoutMs: number): HandOver {
   return async (memory) => {
     const acceptedAtMs = Date.now()
-    const request = { op: 'enqueue', job: 'MEMORY_SYNC', data: memory, acceptedAtMs }
+    const request = { op: 'enqueue', job: 'MEMORY_SYNC', data: memory, acceptedAtMs, answerTimeoutMs }
     let how: { mayRepeat?: true } = {}
     try {
       const answer = await askDaemon(config.dataDir, request, answerTimeoutMs)

@@ -1,6 +1,7 @@
 /** The one line that a user sees of `memsync hook`. Pure. */
-import { findTroubles } from '../cli/statusText.ts'
+
 import type { Status } from '../daemon/status.ts'
+import { findTroubles } from '../daemon/troubles.ts'
 import type { HookInput } from './hookEvents.ts'
 
 /**

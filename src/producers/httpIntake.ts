@@ -6,14 +6,13 @@
  * - Memories are handed over in the order in which they stand, many at a time.
  */
 import type { Readable } from 'node:stream'
-import { LineCutter, type NdjsonLine } from '../cli/ndjsonLines.ts'
-import { MAX_ESCAPED_LENGTH } from '../cli/stdin.ts'
-import { decodeUtf8, parseJsonExactly } from '../cli/textInput.ts'
 import { type ErrorCode, MemsyncError, toMemsyncError } from '../errors.ts'
 import { MAX_METADATA_BYTES, type MemoryInput, parsePayload } from '../jobs/index.ts'
+import { decodeUtf8, MAX_ESCAPED_LENGTH, parseJsonExactly } from '../jobs/jsonText.ts'
 import { MAX_KEY_BYTES, MAX_NAMESPACE_BYTES } from '../jobs/key.ts'
 import { type HandedOver, type HandOver, type Receipt, receiptOf } from './handOver.ts'
 import { badRequest, type ErrorBody, errorBody, statusOf } from './httpErrors.ts'
+import { LineCutter, type NdjsonLine } from './ndjsonLines.ts'
 
 /** Above this, NDJSON is the way: its answer does not grow with it. */
 const MAX_ARRAY_MEMORIES = 10_000

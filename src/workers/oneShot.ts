@@ -3,10 +3,10 @@
  * WORKER_PAYLOAD, beside a daemon or without, prints the handler's result as one JSON line, and ends.
  */
 import { errorText, exitCodeOf } from '../cli/failure.ts'
-import { parseJsonExactly } from '../cli/textInput.ts'
 import { type Config, loadConfig } from '../config.ts'
 import { supervisedExitCode } from '../daemon/exitCode.ts'
 import { MemsyncError, toMemsyncError } from '../errors.ts'
+import { parseJsonExactly } from '../jobs/jsonText.ts'
 
 /** Resolves with the exit code: of the daemon, or 0 done, 1 failed, 2 a job or payload that cannot be run. */
 export async function runWorkerProcess(): Promise<number> {

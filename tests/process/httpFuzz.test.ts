@@ -5,9 +5,9 @@
  */
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { decodeUtf8, parseJsonExactly } from '../../src/cli/textInput.ts'
 import { ERROR_CODES } from '../../src/errors.ts'
 import { parsePayload } from '../../src/jobs/index.ts'
+import { decodeUtf8, parseJsonExactly } from '../../src/jobs/jsonText.ts'
 import {
   type HttpAnswer,
   type HttpDaemon,

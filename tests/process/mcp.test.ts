@@ -1,10 +1,14 @@
 /** `memsync mcp` as an agent meets it: the real built command over stdio, driven by the protocol's own client library. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdirSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { dirname } from 'node:path'
 import { type CallToolResult, Client } from '@modelcontextprotocol/client'
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { loadConfig } from '../../src/config.ts'
+import { askDaemon, controlSocket } from '../../src/daemon/controlClient.ts'
 import { openStore } from '../../src/infrastructure/memory/index.ts'
 import { MEMSYNC } from '../support/cli.ts'
 import { isolatedEnvironment, startDaemon, type TestDaemon } from '../support/daemon.ts'
@@ -176,6 +180,26 @@ describe('beside a daemon', () => {
       await agent.call('memory_delete', { key: 'project/db' })
       return !(await agent.ask('memory_get', { key: 'project/db' })).found
     })
+  })
+
+  it('a save whose agent is about to spool it is not taken any more', async () => {
+    const asked: Record<string, unknown>[] = []
+    const own = tempDir()
+    const standIn = createServer((socket) => {
+      socket.once('data', (chunk) => asked.push(JSON.parse(chunk.toString())))
+    })
+    mkdirSync(dirname(controlSocket(own)), { recursive: true })
+    standIn.listen(controlSocket(own))
+    await once(standIn, 'listening')
+    const agent = await startAgent(own, env)
+    expect(await agent.ask('memory_save', { key: 'late', value: 1 })).toMatchObject({ accepted: 'spooled' })
+    standIn.close()
+    // What the daemon reads once it can, a little before the agent gives up.
+    const late = {
+      ...asked[0],
+      acceptedAtMs: Date.now() - Math.ceil(Number(asked[0]?.answerTimeoutMs) * 0.9),
+    }
+    await expect(askDaemon(dataDir, late, 5_000)).rejects.toMatchObject({ code: 'MEMSYNC_QUEUE_UNAVAILABLE' })
   })
 
   it('tells the status', async () => {

@@ -1,7 +1,7 @@
-"""The predecessor's producer, as it wrote: `python3 legacyProducer.py FOLDER COUNT PREFIX BATCH`.
+"""The predecessor's producer, as it wrote: `python3 legacyProducer.py FOLDER COUNT PREFIX BATCH [PAUSE_S]`.
 
-It makes one locked change of the queue file for every BATCH entries. It waits for the lock as long as the old one did, and
-turns to the emergency lines where it does not get it. Prints one JSON document at the end.
+It makes one locked change of the queue file for every BATCH entries, and pauses after each. It waits for the lock as long
+as the old one did, and turns to the emergency lines where it does not get it. Prints one JSON document at the end.
 """
 import fcntl
 import json
@@ -12,6 +12,7 @@ import uuid
 
 LOCK_TIMEOUT_S = 5.0
 folder, count, prefix, batch_size = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+pause_s = float(sys.argv[5]) if len(sys.argv) > 5 else 0.0
 queue_path = os.path.join(folder, "mem0_queue.json")
 emergency_path = os.path.join(folder, "mem0_emergency.json")
 lock_path = os.path.join(folder, "mem0_queue.lock")
@@ -68,4 +69,5 @@ for start in range(0, count, batch_size):
     waited, timed_out = add(entries[start : start + batch_size])
     longest = max(longest, waited)
     timeouts += timed_out
+    time.sleep(pause_s)
 print(json.dumps({"ids": [entry["id"] for entry in entries], "longestWaitMs": longest * 1000, "timeouts": timeouts}))

@@ -1,6 +1,7 @@
 /**
  * A process that hands memories over, for the tests that need one to die, to be starved of Redis, or to end by itself.
- * `node producerProcess.ts ROLE DATA_DIR [argument]`; it reports by lines on stdout. Settings come from the environment.
+ * `node producerProcess.ts ROLE DATA_DIR [argument [rounds]]`; it reports by lines on stdout. Settings come from the
+ * environment.
  */
 import { once } from 'node:events'
 import { writeSync } from 'node:fs'
@@ -11,8 +12,10 @@ import { SYNC_QUEUE } from '../../src/jobs/index.ts'
 import { createProducer } from '../../src/producers/client.ts'
 import { Spool } from '../../src/producers/spool.ts'
 import { connectRedis } from '../../src/queue/connection.ts'
+import { withinDeadline } from '../../src/queue/enqueue.ts'
 
-const [role, dataDir = '', argument = ''] = process.argv.slice(2)
+const [role, dataDir = '', argument = '', roundsText = ''] = process.argv.slice(2)
+const rounds = Number(roundsText)
 
 // Synchronous, so that a line is out before the process can be killed.
 const say = (line: unknown) => writeSync(1, `${JSON.stringify(line)}\n`)
@@ -69,29 +72,35 @@ const roles: Record<string, () => Promise<void>> = {
 
   /**
    * Hands over rounds of ten memories, paced, some one by one and some many at a time, and says each once it is accepted:
-   * nine under keys of their own, one under a key that each round overwrites.
+   * nine under keys of their own, one under a key that each round overwrites. The last line is how many were spooled.
    */
   async client() {
     const producer = createProducer({ config: { dataDir } })
-    for (let round = 0; round < ROUNDS; round++) {
+    let spooled = 0
+    for (let round = 0; round < rounds; round++) {
       const memories = memoriesOf(round)
-      if (round % 2 === 0) await producer.enqueueMany(memories)
-      else await Promise.all(memories.map((memory) => producer.enqueue(memory)))
+      if (round % 2 === 0) spooled += (await producer.enqueueMany(memories)).spooled
+      else {
+        const receipts = await Promise.all(memories.map((memory) => producer.enqueue(memory)))
+        spooled += receipts.filter(({ accepted }) => accepted === 'spooled').length
+      }
       for (const memory of memories) say(memory)
       await sleep(PACE_MS)
     }
+    say({ spooled })
   },
 
   /** The same straight into the spool, as a hook with a second to live does. */
   async hook() {
     const spool = new Spool(dataDir, 2 ** 30)
-    for (let round = 0; round < ROUNDS; round++) {
+    for (let round = 0; round < rounds; round++) {
       const memories = memoriesOf(round)
       const acceptedAtMs = Date.now()
       await spool.write(memories.map((memory) => ({ uid: 'u', acceptedAtMs, memory })))
       for (const memory of memories) say(memory)
       await sleep(PACE_MS)
     }
+    say({ spooled: rounds * 10 })
   },
 
   /** The same by BullMQ alone, as another language does; what is not answered is handed over under another key. */
@@ -103,10 +112,12 @@ const roles: Record<string, () => Promise<void>> = {
     redis.on('error', () => undefined)
     const queue = new Queue(SYNC_QUEUE, { connection: redis, skipMetasUpdate: true })
     queue.on('error', () => undefined)
-    for (let round = 0, tries = 0; round < ROUNDS; tries++) {
+    for (let round = 0, tries = 0; round < rounds; tries++) {
       const memories = memoriesOf(round).map((memory) => ({ ...memory, key: `${memory.key}-${tries}` }))
       try {
-        await queue.addBulk(memories.map((data) => ({ name: 'MEMORY_SYNC', data })))
+        const jobs = memories.map((data) => ({ name: 'MEMORY_SYNC', data }))
+        // BullMQ itself may wait for ever where Redis goes away under a pipeline.
+        await withinDeadline(queue.addBulk(jobs), PLAIN_TIMEOUT_MS)
         for (const memory of memories) say(memory)
         round++
       } catch {
@@ -118,8 +129,8 @@ const roles: Record<string, () => Promise<void>> = {
   },
 }
 
-const ROUNDS = 30
 const PACE_MS = 150
+const PLAIN_TIMEOUT_MS = 2_000
 
 function memoriesOf(round: number): { key: string; value: string }[] {
   const names = Array.from({ length: 10 }, (_, index) => (index === 9 ? 'last' : `${round}-${index}`))

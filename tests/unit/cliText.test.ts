@@ -1,14 +1,15 @@
 /** The command's pure parts: what its arguments mean, and what it says. */
 
 import { describe, expect, it } from 'vitest'
-import { formatDuration, parseDurationMs } from '../../src/cli/duration.ts'
 import { errorText, exitCodeOf } from '../../src/cli/failure.ts'
-import { printable, printableLines } from '../../src/cli/output.ts'
 import { parseRate } from '../../src/cli/redrive.ts'
 import { mayBeSame } from '../../src/cli/sameRedis.ts'
 import { maskSecret } from '../../src/cli/settings.ts'
-import { decodeUtf8, parseJsonExactly, parseMetadata, parseValueText } from '../../src/cli/textInput.ts'
+import { parseMetadata, parseValueText } from '../../src/cli/textInput.ts'
+import { formatDuration, parseDurationMs } from '../../src/duration.ts'
 import { ERROR_CODES, type ErrorCode, MemsyncError } from '../../src/errors.ts'
+import { decodeUtf8, parseJsonExactly } from '../../src/jobs/jsonText.ts'
+import { printable, printableLines } from '../../src/printable.ts'
 
 const codeOf = (work: () => unknown): string => {
   try {

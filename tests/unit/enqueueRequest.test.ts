@@ -11,11 +11,10 @@ describe('a request to enqueue', () => {
       data: request.data,
       options: {},
       acceptedAtMs: undefined,
+      answerTimeoutMs: undefined,
     })
-    expect(parseEnqueueRequest({ ...request, options: { attempts: 5 }, acceptedAtMs: 7 })).toMatchObject({
-      options: { attempts: 5 },
-      acceptedAtMs: 7,
-    })
+    const more = { options: { attempts: 5 }, acceptedAtMs: 7, answerTimeoutMs: 25 }
+    expect(parseEnqueueRequest({ ...request, ...more })).toMatchObject(more)
   })
 
   it('is refused by the field', () => {
@@ -26,15 +25,20 @@ describe('a request to enqueue', () => {
       [{ acceptedAtMs: 0 }, 'acceptedAtMs: '],
       [{ acceptedAtMs: 1.5 }, 'acceptedAtMs: '],
       [{ acceptedAtMs: '5' }, 'acceptedAtMs: '],
+      [{ answerTimeoutMs: 0 }, 'answerTimeoutMs: '],
+      [{ answerTimeoutMs: '5' }, 'answerTimeoutMs: '],
     ]
     for (const [change, start] of cases) {
       expect(() => parseEnqueueRequest({ ...request, ...change })).toThrow(start)
     }
   })
 
-  it('that has lain so long that its producer has given up is not taken any more', () => {
-    expect(() => refuseLate(undefined, 1_000_000)).not.toThrow()
-    expect(() => refuseLate(5_000, 6_000)).not.toThrow()
-    expect(() => refuseLate(5_000, 6_001)).toThrow('too late')
+  it('that has lain for half the time that its producer waits is not taken any more', () => {
+    const asked = { acceptedAtMs: 5_000, answerTimeoutMs: 25 }
+    expect(() => refuseLate({ ...asked, answerTimeoutMs: undefined }, 1_000_000)).not.toThrow()
+    expect(() => refuseLate(asked, 5_012)).not.toThrow()
+    expect(() => refuseLate(asked, 5_013)).toThrow('too late')
+    expect(() => refuseLate({ ...asked, answerTimeoutMs: 2_000 }, 6_000)).not.toThrow()
+    expect(() => refuseLate({ ...asked, answerTimeoutMs: 2_000 }, 6_001)).toThrow('too late')
   })
 })

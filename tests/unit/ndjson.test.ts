@@ -4,10 +4,10 @@ import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { BatchSender } from '../../src/cli/batchSender.ts'
-import { LineCutter, type NdjsonLine } from '../../src/cli/ndjsonLines.ts'
 import { type Progress, renderProgress } from '../../src/cli/progressBar.ts'
 import { MemsyncError } from '../../src/errors.ts'
 import type { MemoryInput } from '../../src/jobs/index.ts'
+import { LineCutter, type NdjsonLine } from '../../src/producers/ndjsonLines.ts'
 import { printedSeed } from '../support/seed.ts'
 
 const MAX = 10

@@ -1,7 +1,8 @@
 /** The status as a person reads it. */
 import { describe, expect, it } from 'vitest'
-import { findTroubles, renderStatus } from '../../src/cli/statusText.ts'
+import { renderStatus } from '../../src/cli/statusText.ts'
 import type { Status } from '../../src/daemon/status.ts'
+import { findTroubles } from '../../src/daemon/troubles.ts'
 
 const NOW = Date.parse('2026-01-01T12:00:00Z')
 const off = { waiting: 0, delayed: 0, active: 0, oldestWaitingMs: null, gate: 'off' as const }

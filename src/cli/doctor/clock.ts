@@ -5,9 +5,9 @@
 import { request as httpRequest } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import type { Config } from '../../config.ts'
+import { formatDuration } from '../../duration.ts'
 import { PLATFORM_URL } from '../../infrastructure/remote/configured.ts'
 import { DEFAULT_BASE_URL } from '../../infrastructure/sdk/openai.ts'
-import { formatDuration } from '../duration.ts'
 import type { Finding, Say } from './finding.ts'
 import { embeds } from './outside.ts'
 

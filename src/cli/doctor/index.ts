@@ -4,9 +4,9 @@
  * once, each within a deadline of its own, so that the whole ends in seconds whatever hangs.
  */
 import type { Config, Texts } from '../../config.ts'
+import { findStatus } from '../../daemon/findStatus.ts'
 import { instanceLockPath, isLocked } from '../../daemon/processLock.ts'
 import type { Status } from '../../daemon/status.ts'
-import { findStatus } from '../status.ts'
 import { checkClock } from './clock.ts'
 import { checkDaemon, checkLanes, checkSpool } from './daemon.ts'
 import { type Check, type Finding, runCheck } from './finding.ts'

@@ -1,5 +1,5 @@
 /** Spans of time as a person writes and reads them. Pure. */
-import { badUsage } from './failure.ts'
+import { MemsyncError } from './errors.ts'
 
 const UNIT_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 } as const
 
@@ -10,7 +10,8 @@ const UNIT_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604
 export function parseDurationMs(text: string, flag: string): number {
   const match = /^(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d|w)$/.exec(text.trim())
   if (!match) {
-    throw badUsage(
+    throw new MemsyncError(
+      'MEMSYNC_BAD_USAGE',
       `${flag}: ${JSON.stringify(text.slice(0, 40))} is not a span of time such as 90s, 30m, 2h or 7d`,
     )
   }
