@@ -7,10 +7,10 @@ import { join } from 'node:path'
 import { Command } from 'commander'
 import { describeCommands } from '../src/cli/commands.ts'
 import { exitCodeOf } from '../src/cli/failure.ts'
-import { SETTINGS } from '../src/config.ts'
 import { ERROR_CODES, type ErrorCode } from '../src/errors.ts'
 import { publishedSchema } from '../src/jobs/index.ts'
 import { METRICS } from '../src/metrics/catalogue.ts'
+import { SETTINGS } from '../src/settings.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 

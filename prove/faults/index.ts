@@ -91,6 +91,7 @@ async function main({ seeds, seconds, program }: Options): Promise<number> {
   if (!small) console.log('skipped: no full disk, as this machine mounts no small file system for us')
   const sums = { seeds: 0, kills: 0, redisKills: 0, faults: 0, operations: 0, broken: 0 }
   for (const seed of seeds) {
+    if (stopping.signal.aborted) throw new Error('stopped')
     const plan = makePlan(seed, seconds, { canFillDisk: small })
     const folder = mkdtempSync(join(root, 's'))
     const result = await runFaults({ plan, program, folder, signal: stopping.signal })

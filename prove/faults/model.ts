@@ -142,12 +142,15 @@ function identify(
       operation.answer.kind === 'queued' ? [[operation.answer.jobId, operation] as const] : [],
     ),
   )
-  const openRollbacks = rollbacks.filter(({ answer }) => answer.kind === 'unknown')
+  const standing = new Set(key.writes.filter(isOwnVersion).map(({ version }) => String(version.sequence)))
+  const openRollbacks = rollbacks.filter(
+    ({ answer }) => answer.kind === 'unknown' || (answer.kind === 'queued' && !standing.has(answer.jobId)),
+  )
   const seen = new Set<number>()
   const applied = key.writes.map((write, at) => {
     const version = formatVersion(write.version)
-    const rollback = write.version.index === 0 ? rollbackOf.get(String(write.version.sequence)) : undefined
-    const restored = key.writes[at - 2]
+    const rollback = isOwnVersion(write) ? rollbackOf.get(String(write.version.sequence)) : undefined
+    const [restored, before] = [key.writes[at - 2], key.writes[at - 1]]
     if (rollback) {
       if (!restoresWhat(write, restored))
         problems.push({
@@ -157,12 +160,10 @@ function identify(
       return rollback
     }
     const operation = write.operation === undefined ? undefined : byNumber.get(write.operation)
-    if (
-      (!operation || seen.has(operation.number)) &&
-      restoresWhat(write, restored) &&
-      openRollbacks.length > 0
-    )
-      return openRollbacks.shift()
+    if ((!operation || seen.has(operation.number)) && restoresWhat(write, restored)) {
+      const at = openRollbacks.findIndex(({ answer }) => answer.kind === 'unknown' || isLifted(write, before))
+      if (at >= 0) return openRollbacks.splice(at, 1)[0]
+    }
     if (!operation) {
       problems.push({ kind: 'never written', what: `version ${version} is of nobody who wrote this key` })
       return undefined
@@ -170,7 +171,7 @@ function identify(
     if (seen.has(operation.number))
       problems.push({ kind: 'applied twice', what: `${show(operation)} again as version ${version}` })
     seen.add(operation.number)
-    problems.push(...checkContent(write, operation, key.writes[at - 1]))
+    problems.push(...checkContent(write, before, operation))
     return operation
   })
   return { applied, problems }
@@ -180,10 +181,25 @@ function restoresWhat(write: StoredWrite, restored: StoredWrite | undefined): bo
   return write.valueText === restored?.valueText && write.deleted === (restored?.deleted ?? true)
 }
 
+/** Whether the write stands under the id of its own job. */
+function isOwnVersion({ version }: StoredWrite): boolean {
+  return version.index === 0
+}
+
+/**
+ * Whether the write stands right above one that came through the spool, which got its version later than it was accepted:
+ * so does a newer write with an older version. That it is newer is for the check of the order.
+ */
+function isLifted({ version }: StoredWrite, before: StoredWrite | undefined): boolean {
+  if (!before || before.version.index < SPOOL_INDEX) return false
+  const { epoch, sequence, index } = before.version
+  return compareVersions(version, { epoch, sequence, index: index + 1 }) === 0
+}
+
 function* checkContent(
   write: StoredWrite,
-  operation: Operation,
   before: StoredWrite | undefined,
+  operation: Operation,
 ): Generator<Problem> {
   const version = formatVersion(write.version)
   const { answer, valueText } = operation
@@ -194,20 +210,11 @@ function* checkContent(
     : write.valueText === valueText && write.embed === operation.embed
   if (!isSame)
     yield { kind: 'wrong content', what: `version ${version} is not what ${show(operation)} wrote` }
-  const { sequence, index } = write.version
-  const isOwn = answer.kind !== 'queued' || (String(sequence) === answer.jobId && index === 0)
-  if (!isOwn && !isLifted(write, before)) {
+  if (answer.kind !== 'queued') return
+  const isOwn = isOwnVersion(write) && String(write.version.sequence) === answer.jobId
+  if (!isOwn && !(isLifted(write, before) && Number(answer.jobId) < write.version.sequence)) {
     yield { kind: 'wrong version', what: `${show(operation)} stands as version ${version}` }
   }
-}
-
-/**
- * A job that was accepted after a spooled memory and has the earlier place in the queue: it wins, and stands right above
- * what it won over, as the versions of a key only grow. That it is the newer of the two is for `checkOrder`.
- */
-function isLifted({ version }: StoredWrite, before: StoredWrite | undefined): boolean {
-  if (!before || before.version.index < SPOOL_INDEX) return false
-  return compareVersions(version, { ...before.version, index: before.version.index + 1 }) === 0
 }
 
 function* checkOrder(applied: readonly (Operation | undefined)[]): Generator<Problem> {

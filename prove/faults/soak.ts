@@ -3,8 +3,8 @@
  *
  *   npm run soak -- [--minutes 60] [--seed N]
  *
- * Prints the trend of each quantity after a warm-up; exit code 1 where one rises by more than its limit, or where a
- * promise was broken.
+ * Prints, for each quantity, the trend of the least value of each minute after a warm-up; exit code 1 where one rises by
+ * more than its limit, or where a promise was broken.
  */
 import { randomInt } from 'node:crypto'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
@@ -14,12 +14,13 @@ import { parseArgs } from 'node:util'
 import { connectRedis } from '../../src/queue/connection.ts'
 import { makePlan } from './plan.ts'
 import { runFaults } from './run.ts'
-import { findTrend, type Sample } from './trend.ts'
+import { findFloors, findTrend, type Sample } from './trend.ts'
 import type { World } from './world.ts'
 
 const SAMPLE_EVERY_MS = 2_000
 /** Until the caches, the kept jobs and the compiled code are all there. */
 const WARM_UP_SHARE = 1 / 3
+const WINDOW_MS = 60_000
 const MIB = 1024 * 1024
 
 /** What is measured, with what it may rise by over the time after the warm-up. */
@@ -116,7 +117,8 @@ async function main(): Promise<number> {
     Quantity,
     { unit: string; maxRise: number },
   ][]) {
-    const trend = findTrend(sampler?.samples.get(quantity) ?? [], WARM_UP_SHARE)
+    const floors = findFloors(sampler?.samples.get(quantity) ?? [], Math.min(WINDOW_MS, minutes * 1000))
+    const trend = findTrend(floors, WARM_UP_SHARE)
     if (trend === undefined || trend.rise > maxRise) over++
     const figure = (value: number) => `${value.toFixed(1)} ${unit}`.trimEnd()
     console.log(

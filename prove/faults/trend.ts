@@ -16,6 +16,17 @@ export interface Trend {
 }
 
 /**
+ * The least value of each window. What comes and goes (a spool that waits for Redis, memory that is yet to be collected)
+ * only ever adds; what leaks raises the least as well.
+ */
+export function findFloors(samples: readonly Sample[], windowMs: number): Sample[] {
+  const windows = Map.groupBy(samples, ({ atMs }) => Math.floor(atMs / windowMs))
+  return Array.from(windows.values(), (all) =>
+    all.reduce((least, one) => (one.value < least.value ? one : least)),
+  )
+}
+
+/**
  * The line through the samples after the warm-up: slope = sum((t - t̄)(v - v̄)) / sum((t - t̄)²).
  * @param warmUpShare of the time that is cut off at the beginning, 0 to 1
  * @returns undefined where fewer than three samples are left

@@ -55,6 +55,8 @@ export class World {
   private daemon: TestDaemon | undefined
   private settings: Record<string, string>
   private mounted: boolean
+  /** When the disk last had no room, on the clock that never jumps. */
+  private fullAtMs = Number.NEGATIVE_INFINITY
 
   static async start(options: WorldOptions): Promise<World> {
     const { plan, folder } = options
@@ -217,15 +219,18 @@ export class World {
 
   private startDaemon(): void {
     const entry = join(this.options.program, 'dist', 'workers', 'memorySync-worker.js')
+    const startedAtMs = performance.now()
     const daemon = spawnDaemon(this.dataDir, this.settings, entry)
     this.daemon = daemon
     this.daemons.push(daemon)
     void daemon.ended.then(({ code, signal }) => {
       if (this.daemon !== daemon) return
       const last = daemon.log.at(-1)
-      this.incidents.push(
-        `the daemon ended by itself with ${signal ?? `exit code ${code}`}: ${last?.msg ?? daemon.output().slice(-300)}`,
-      )
+      // With no room it cannot begin, says so, and is started again, as a service is.
+      const hadNoRoom =
+        this.fullAtMs > startedAtMs && daemon.log.some(({ code }) => code === 'MEMSYNC_STORE_UNAVAILABLE')
+      const how = `${signal ?? `exit code ${code}`}: ${last?.msg ?? daemon.output().slice(-300)}`
+      if (!hadNoRoom) this.incidents.push(`the daemon ended by itself with ${how}`)
       this.startDaemon()
     })
   }
@@ -257,6 +262,7 @@ export class World {
           ? this.outside.breakLink('embedder', fault.link, fault.forMs)
           : this.outside.embedBadly(fault.how, fault.forMs)
       case 'disk':
+        this.fullAtMs = performance.now() + fault.forMs
         return fillDisk(this.dataDir, fault.forMs)
     }
   }

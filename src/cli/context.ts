@@ -1,5 +1,6 @@
 /** What every command is given: the settings in force, and how its result is to be printed. */
-import { type Config, loadConfig, type SettingName } from '../config.ts'
+import { type Config, loadConfig } from '../config.ts'
+import type { SettingName } from '../settings.ts'
 
 /** The flags that are settings too, as commander names them. */
 export interface GlobalFlags {

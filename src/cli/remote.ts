@@ -14,7 +14,7 @@ import { ProgressBar } from './progressBar.ts'
  * @throws MEMSYNC_BAD_SETTING where there is none, or where the receipts of the store speak of another
  */
 export async function theRemote(config: Config, store: Pick<Store, 'remoteState'>): Promise<Remote> {
-  const remote = openConfiguredRemote(config)
+  const remote = await openConfiguredRemote(config)
   if (!remote) {
     throw new MemsyncError(
       'MEMSYNC_BAD_SETTING',

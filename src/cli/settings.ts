@@ -1,7 +1,8 @@
 /** `memsync config`, `schema` and `version`: what this program is and how it is set. */
-import { SETTINGS, type SettingName } from '../config.ts'
+
 import { redactText } from '../jobs/redact.ts'
 import { DAEMON_VERSION } from '../release.ts'
+import { SETTINGS, type SettingName } from '../settings.ts'
 import type { CommandContext } from './context.ts'
 import { paintStdout, print, printable, printJson } from './output.ts'
 

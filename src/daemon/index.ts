@@ -7,7 +7,6 @@
  * The control socket comes before Redis, so that `memsync status` answers while the daemon waits for it. The
  * daemon does not give up on Redis: it waits for as long as it takes, tells once, and goes on when it is there.
  */
-import { chmodSync, mkdirSync } from 'node:fs'
 import type { Config } from '../config.ts'
 import { MemsyncError } from '../errors.ts'
 import { openStore } from '../infrastructure/memory/index.ts'
@@ -18,22 +17,18 @@ import type { Logger } from '../logger.ts'
 import { Spool } from '../producers/spool.ts'
 import { connectRedis, describeEndpoint, type RedisEndpoint, redisEndpoint } from '../queue/connection.ts'
 import type { DeadLetter } from '../queue/deadLetters.ts'
-import { enqueueJob } from '../queue/enqueue.ts'
 import { BUILT_IN_HANDLERS } from '../queue/index.ts'
-import { conditionError } from '../queue/redisHealth.ts'
 import { SyncWorker } from '../queue/syncWorker.ts'
 import { DAEMON_VERSION } from '../release.ts'
-import { ControlServer } from './control.ts'
-import { controlSocket } from './controlClient.ts'
+import { controlPart } from './controlPart.ts'
 import { DashboardPart } from './dashboardPart.ts'
 import { EmbedService } from './embedService.ts'
-import { parseEnqueueRequest, refuseLate } from './enqueueRequest.ts'
 import { httpPart } from './httpPart.ts'
 import { legacyFilesPart } from './legacyFiles.ts'
 import { Lifecycle, type Part } from './lifecycle.ts'
+import { lockPart } from './lockPart.ts'
 import { MetricsReport } from './metricsReport.ts'
 import { Notifier } from './notifier.ts'
-import { acquireProcessLock, instanceLockPath, type ProcessLock } from './processLock.ts'
 import { PushService } from './pushService.ts'
 import { QueuePause } from './queuePause.ts'
 import { RedisConnections } from './redisConnections.ts'
@@ -45,9 +40,6 @@ import { statusLine } from './statusLine.ts'
 import { StoreHealth } from './storeHealth.ts'
 import { tracingPart } from './tracingPart.ts'
 import { ProgressWatchdog, STALLED_EXIT_CODE } from './watchdog.ts'
-
-/** Beyond the value itself: key, metadata and the frame around them, all escaped at worst. */
-const MAX_REQUEST_OVERHEAD_BYTES = 64 * 1024
 
 export class Daemon {
   /** Resolves with an exit code where the daemon ends by itself, because it can make no progress. */
@@ -65,7 +57,7 @@ export class Daemon {
   private draining: Promise<void> | undefined
   private readonly spool: Spool
   private spoolService: SpoolService | undefined
-  private readonly remote: Remote | undefined
+  private remote: Remote | undefined
   private readonly notifier: Notifier
   private toldDeadLetter = false
   private readonly dashboard: DashboardPart
@@ -76,7 +68,6 @@ export class Daemon {
     this.lifecycle = new Lifecycle(logger)
     this.endpoint = redisEndpoint(config)
     this.supervisor = new RedisSupervisor(config, logger)
-    this.remote = openConfiguredRemote(config)
     this.notifier = new Notifier(config, logger)
     this.spool = new Spool(config.dataDir, config.spoolMaxBytes, config.redact)
     this.connections = new RedisConnections({
@@ -112,11 +103,25 @@ export class Daemon {
    */
   async start(): Promise<void> {
     await this.lifecycle.start([
-      this.lockPart(),
+      lockPart(this.config.dataDir),
       tracingPart(this.config, this.logger),
       halfRestorePart(this.config, this.logger),
+      {
+        name: 'remote',
+        start: async () => {
+          this.remote = await openConfiguredRemote(this.config)
+        },
+        stop: async () => this.remote?.close(),
+      },
       this.storePart(),
-      this.controlPart(),
+      controlPart(this.config, this.logger, {
+        report: this.report,
+        metrics: this.metrics,
+        dashboard: this.dashboard,
+        parts: this.parts,
+        connections: this.connections,
+        spoolEmptied: async () => this.spoolService?.emptied(),
+      }),
       this.httpPart(),
       this.dashboard,
       // Before Redis: what it takes in goes into the spool.
@@ -168,28 +173,6 @@ export class Daemon {
     await this.notifier.close()
   }
 
-  private lockPart(): Part {
-    let lock: ProcessLock | undefined
-    return {
-      name: 'lock',
-      start: async () => {
-        const { dataDir } = this.config
-        try {
-          mkdirSync(dataDir, { recursive: true, mode: 0o700 })
-          chmodSync(dataDir, 0o700)
-        } catch (cause) {
-          const reason = cause instanceof Error ? cause.message : String(cause)
-          throw new MemsyncError('MEMSYNC_BAD_SETTING', `MEMSYNC_DATA_DIR: it cannot be used: ${reason}`, {
-            cause,
-          })
-        }
-        lock = acquireProcessLock(instanceLockPath(dataDir))
-        if (!lock) throw new MemsyncError('MEMSYNC_ALREADY_RUNNING', `another daemon holds ${dataDir}`)
-      },
-      stop: async () => lock?.release(),
-    }
-  }
-
   private storePart(): Part {
     return {
       name: 'store',
@@ -198,15 +181,6 @@ export class Daemon {
       },
       stop: async () => this.parts.store?.close(),
     }
-  }
-
-  private controlPart(): Part {
-    const { dataDir, maxValueBytes } = this.config
-    // A value may double in length where it is all escapes.
-    const maxLineBytes = maxValueBytes * 2 + MAX_REQUEST_OVERHEAD_BYTES
-    const handle = (request: Record<string, unknown>) => this.answer(request)
-    const server = new ControlServer(controlSocket(dataDir), maxLineBytes, handle, this.logger)
-    return { name: 'control socket', start: () => server.start(), stop: () => server.stop() }
   }
 
   private httpPart(): Part {
@@ -386,40 +360,5 @@ export class Daemon {
     if (this.toldDeadLetter) return
     this.toldDeadLetter = true
     this.notifier.tell({ event: 'first-dead-letter', lane: sourceQueue, code, deadLetter: id })
-  }
-
-  private async answer(request: Record<string, unknown>): Promise<Record<string, unknown>> {
-    switch (request.op) {
-      case 'status':
-        return { status: await this.report.status() }
-      case 'metrics':
-        return this.metrics.answer(request)
-      case 'dashboard':
-        return this.dashboard.answer()
-      case 'enqueue':
-        return { ...(await this.enqueue(request)) }
-      case 'sweep-push':
-        this.parts.push?.worker.requestSweep()
-        return {}
-      case 'sweep-embed':
-        await this.parts.embed?.sweep()
-        return {}
-      default:
-        throw new MemsyncError(
-          'MEMSYNC_BAD_USAGE',
-          'op: must be status, metrics, dashboard, enqueue, sweep-push or sweep-embed',
-        )
-    }
-  }
-
-  private async enqueue(request: Record<string, unknown>): Promise<{ jobId: string }> {
-    const { job, data, options, acceptedAtMs } = parseEnqueueRequest(request)
-    const { producer } = this.connections
-    const { redisCondition } = this.report
-    if (!producer || redisCondition.state !== 'up') throw conditionError(redisCondition)
-    // What is in the spool was accepted before this.
-    await this.spoolService?.emptied()
-    refuseLate(acceptedAtMs, Date.now())
-    return enqueueJob(producer.queues.sync, job, data, options, this.config, { acceptedAtMs })
   }
 }

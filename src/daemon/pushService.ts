@@ -132,7 +132,6 @@ export class PushService {
     this.laneGate.stop()
     this.watchdog.stop()
     await this.worker.stop(this.options.config.drainTimeoutMs)
-    this.options.remote.close()
   }
 
   /** @param life the queue's: where it is a new one, pointers may have been lost with the old */

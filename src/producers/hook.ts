@@ -7,13 +7,14 @@
  */
 import { randomBytes } from 'node:crypto'
 import { parseArgs } from 'node:util'
-import { type Config, loadConfig, type SettingName } from '../config.ts'
+import { type Config, loadConfig } from '../config.ts'
 import { askDaemon } from '../daemon/controlClient.ts'
 import type { Status } from '../daemon/status.ts'
 import { MemsyncError } from '../errors.ts'
 import type { MemoryInput } from '../jobs/index.ts'
 import { encodeJsonValue } from '../jobs/jsonValue.ts'
 import { findTextProblem, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES } from '../jobs/key.ts'
+import type { SettingName } from '../settings.ts'
 import { createHandOver } from './handOver.ts'
 import { type HookInput, memoryOf } from './hookEvents.ts'
 

@@ -80,14 +80,17 @@ function describeDeadLetter(job: Job, life: Life | undefined, nowMs: number): De
   const note = (typeof job.progress === 'object' ? job.progress : {}) as Partial<FailureNote>
   const failedAtMs = job.finishedOn ?? nowMs
   const redrives = redrivesOf(id)
-  return {
-    id: `${version ? formatVersion(version) : `${job.queueName}-${Buffer.from(id).toString('base64url')}`}-${redrives}`,
-    schema: 1,
+  const origin = {
     sourceQueue: job.queueName,
     jobId: id,
+    version: version ? formatVersion(version) : null,
+  }
+  return {
+    id: idOf(origin, redrives),
+    schema: 1,
+    ...origin,
     name: job.name,
     data: job.data,
-    version: version ? formatVersion(version) : null,
     redrives,
     attempts: job.attemptsMade,
     stalls: job.stalledCounter,
@@ -103,6 +106,13 @@ function describeDeadLetter(job: Job, life: Life | undefined, nowMs: number): De
     host: hostname(),
     daemonVersion: DAEMON_VERSION,
   }
+}
+
+function idOf(
+  { version, sourceQueue, jobId }: Pick<DeadLetter, 'version' | 'sourceQueue' | 'jobId'>,
+  redrives: number,
+): string {
+  return `${version ?? `${sourceQueue}-${Buffer.from(jobId).toString('base64url')}`}-${redrives}`
 }
 
 export class DeadLetters {
@@ -226,6 +236,8 @@ export class DeadLetters {
       entry.data = await this.redis.hget(this.source.toKey(entry.jobId), 'data')
     }
     await this.queue.add(entry.name, entry, { jobId: `dead-${entry.id}` })
+    // A redrive that was killed before its end left it.
+    if (entry.redrives > 0) await this.queue.remove(`dead-${idOf(entry, entry.redrives - 1)}`)
     await job.remove()
     return entry
   }

@@ -3,7 +3,9 @@
  *
  * It starts no Redis, waits for none, and keeps no process alive: the connection stands between calls but does not
  * count, and a call's own deadline is what the process stays for. Where Redis did not answer in time the connection is
- * given up, and what was sent on it and not yet received is taken back as far as TCP allows.
+ * given up, and what was sent on it and not yet received is taken back as far as TCP allows. A memory that was given up
+ * and arrives all the same would count from then on, and could land on a newer one: so it is only sent to a Redis that
+ * has just answered.
  */
 import { Socket } from 'node:net'
 import { Queue } from 'bullmq'
@@ -47,15 +49,16 @@ export class GuestQueue {
     const startedAt = performance.now()
     let sent = false
     try {
-      const { queue } = await this.connect(timeoutMs)
+      const { redis, queue } = await this.connect(timeoutMs)
+      const leftMs = () => Math.max(1, timeoutMs - (performance.now() - startedAt))
+      await withinDeadline(redis.ping(), leftMs())
       const jobs = memories.map(({ memory, acceptedAtMs }) => ({
         name: 'MEMORY_SYNC',
         data: redactMemory(memory, this.config.redact),
         opts: { timestamp: acceptedAtMs },
       }))
       sent = true
-      const leftMs = Math.max(1, timeoutMs - (performance.now() - startedAt))
-      const added = await withinDeadline(queue.addBulk(jobs), leftMs)
+      const added = await withinDeadline(queue.addBulk(jobs), leftMs())
       return { jobIds: added.map((job) => String(job.id)) }
     } catch (thrown) {
       const error = toMemsyncError(thrown, 'MEMSYNC_QUEUE_UNAVAILABLE')

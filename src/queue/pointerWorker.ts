@@ -4,7 +4,8 @@
  * A pointer is added when a write was applied, one per key at a time: while one waits it stands for every later
  * write of the key, and one added while it runs is run right after. The store's receipts say what was done, so
  * a pointer that never came to be (a crash, a Redis that lost everything) is found by comparing the two. The sweep
- * does so at the start, when Redis is back or lost its past, and now and then while the lane has nothing to do.
+ * does so at the start, when Redis is back or lost its past, soon again where it could not be carried out, and now and
+ * then while the lane has nothing to do.
  */
 import { setImmediate as immediate } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
@@ -22,6 +23,8 @@ import { findPointer, parsePointer, pointerOptions } from './pointer.ts'
 
 const MARK_BATCH = 500
 const SWEEP_INTERVAL_MS = 60_000
+/** After a sweep, or a mark, that Redis or the store did not take. */
+const SWEEP_RETRY_MS = 3_000
 
 const NAMES: Record<ReceiptLane, { queue: string; job: string }> = {
   push: { queue: PUSH_QUEUE, job: PUSH_JOB },
@@ -67,6 +70,7 @@ export class PointerWorker {
   private sweeping: Promise<void> | undefined
   private sweepWanted = false
   private sweepTimer: NodeJS.Timeout | undefined
+  private retryTimer: NodeJS.Timeout | undefined
   private stopped = false
 
   constructor(options: PointerWorkerOptions) {
@@ -107,6 +111,7 @@ export class PointerWorker {
   async stop(drainTimeoutMs: number): Promise<void> {
     this.stopped = true
     clearInterval(this.sweepTimer)
+    clearTimeout(this.retryTimer)
     this.deadLetterSweep.stop()
     await this.lane.stop(drainTimeoutMs)
   }
@@ -140,6 +145,15 @@ export class PointerWorker {
       this.sweepWanted = false
       this.requestSweep()
     })
+  }
+
+  /** What could not be marked is found again. */
+  private sweepSoon(): void {
+    if (this.stopped) return
+    this.retryTimer ??= setTimeout(() => {
+      this.retryTimer = undefined
+      this.requestSweep()
+    }, SWEEP_RETRY_MS)
   }
 
   private async process(job: LaneJob, signal: AbortSignal): Promise<unknown> {
@@ -187,9 +201,10 @@ export class PointerWorker {
           })),
         )
       } catch (error) {
-        // The sweep finds them when Redis is back; that it is away is told by the health of the connection.
+        // That Redis is away is told by the health of the connection.
         this.options.onWorkerError(error instanceof Error ? error : new Error(String(error)))
         this.marked.clear()
+        this.sweepSoon()
       }
     }
   }
@@ -220,6 +235,7 @@ export class PointerWorker {
     } catch (thrown) {
       const error = toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
       logger.debug({ lane, code: error.code }, 'sweep put off')
+      this.sweepSoon()
     }
     if (found > 0) logger.info({ lane, found }, 'memories without a receipt were marked')
   }

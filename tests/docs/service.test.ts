@@ -4,9 +4,9 @@ import { join } from 'node:path'
 import { Command } from 'commander'
 import { describe, expect, it } from 'vitest'
 import { describeCommands } from '../../src/cli/commands.ts'
-import { SETTINGS } from '../../src/config.ts'
 import { STALLED_EXIT_CODE } from '../../src/daemon/watchdog.ts'
 import { readTemplate } from '../../src/service/template.ts'
+import { SETTINGS } from '../../src/settings.ts'
 import { codeBlocks, fileLinks, ROOT, readDocument, tableBelow } from './markdown.ts'
 
 const page = readDocument('docs/service.md')

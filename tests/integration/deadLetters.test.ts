@@ -1,6 +1,7 @@
 /** Invariants 2 and 5: a job ends in exactly one place, and poison stands aside with everything a person needs. */
 import { afterEach, describe, expect, it } from 'vitest'
 import type { DeadLetter } from '../../src/queue/deadLetters.ts'
+import { redriveJobId } from '../../src/queue/epoch.ts'
 import { BUILT_IN_HANDLERS } from '../../src/queue/index.ts'
 import type { SyncWorker } from '../../src/queue/syncWorker.ts'
 import { type Machine, startMachine } from '../support/machine.ts'
@@ -174,6 +175,20 @@ describe('dead letters', () => {
     )
     expect(again.version).toBe(entry?.version)
     expect(again.id).not.toBe(entry?.id)
+  })
+
+  it('that fail again after a redrive that was killed before it took the entry away are there once', async () => {
+    machine = await startMachine()
+    const worker = await machine.startWorker({ handlers: failing(['k']) })
+    const { id } = await machine.queue.add('MEMORY_SYNC', { key: 'k', value: 1 }, quick)
+    const [entry] = await deadLetters(worker, 1)
+    const jobId = redriveJobId(entry?.version ?? '', 1)
+    await machine.queue.add('MEMORY_SYNC', { key: 'k', value: 1 }, { ...quick, jobId })
+    const ids = await waitFor('it failed again', async () => {
+      const ids = (await Array.fromAsync(worker.deadLetters.list())).map((now) => now.id)
+      return ids.some((found) => found.endsWith('-1')) && (await machine.queue.getFailedCount()) === 0 && ids
+    })
+    expect(ids).toEqual([`1-${id}-0-1`])
   })
 
   it('can be filtered by class, age and key, and dropped', async () => {

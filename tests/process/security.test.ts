@@ -2,8 +2,8 @@
 import { lstatSync, readdirSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
-import { SETTINGS } from '../../src/config.ts'
 import { tokenPath } from '../../src/producers/httpToken.ts'
+import { SETTINGS } from '../../src/settings.ts'
 import { filesBelow, PLANTED, PLANTED_VALUE, runFullSession } from '../support/fullSession.ts'
 
 const umask = process.umask()

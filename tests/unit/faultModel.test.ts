@@ -217,6 +217,7 @@ describe('each broken promise is found', () => {
     ],
     ['wrong content', ({ writes }) => writes.splice(0, 1, write(1, 1, { valueText: '"other"' }))],
     ['wrong version', ({ writes }) => writes.splice(0, 1, write(1, 0))],
+    ['wrong version', ({ writes }) => Object.assign(writes[2]?.version ?? {}, { sequence: 2, index: 1 })],
     [
       'wrong version',
       // As if above a spooled memory, where there is none.

@@ -6,7 +6,7 @@ import { expect, it } from 'vitest'
 import { MUTANTS, mutate } from '../../prove/faults/mutants.ts'
 import { describePlan, makePlan } from '../../prove/faults/plan.ts'
 import { findUnsynced } from '../../prove/faults/powerCut.ts'
-import { findTrend } from '../../prove/faults/trend.ts'
+import { findFloors, findTrend } from '../../prove/faults/trend.ts'
 
 it('a seed makes the same plan each time, and another seed another', () => {
   fc.assert(
@@ -60,6 +60,16 @@ it('a cut of the power takes what was not synced, and nothing else', () => {
     contents: [],
     names: [removed],
   })
+})
+
+it('the floors leave out what comes and goes, and keep what leaks', () => {
+  const samples = Array.from({ length: 40 }, (_, at) => ({
+    atMs: at * 10,
+    value: at + (at % 4 === 1 ? 0 : 100),
+  }))
+  expect(findFloors(samples, 40)).toEqual(
+    Array.from({ length: 10 }, (_, window) => ({ atMs: window * 40 + 10, value: window * 4 + 1 })),
+  )
 })
 
 it('the trend is that of the line through the samples after the warm-up', () => {

@@ -81,7 +81,7 @@ export async function checkRemote(
   settingsPath: string,
   signal: AbortSignal,
 ): Promise<Finding[]> {
-  const remote = openConfiguredRemote(config)
+  const remote = await openConfiguredRemote(config)
   if (!remote) return [say.ok('none: memories stay on this machine')]
   const identity = remoteIdentity(config)
   const startedAt = performance.now()

@@ -1,6 +1,7 @@
 /** What may leave the machine in a bug report: settings, log lines and text without secrets, keys or the user's name. Pure. */
 import { createHmac } from 'node:crypto'
-import { SETTINGS, type SettingName, type Texts } from '../../config.ts'
+import type { Texts } from '../../config.ts'
+import { SETTINGS, type SettingName } from '../../settings.ts'
 import type { ReadSettings } from './settings.ts'
 
 const MASK = '********'

@@ -2,10 +2,10 @@
  * The service: whether one is installed, and is what would be installed now.
  */
 import { existsSync, readFileSync } from 'node:fs'
-import type { SettingName } from '../../config.ts'
 import { inspectUnit } from '../../service/index.ts'
 import { unitPathOf } from '../../service/site.ts'
 import type { ServiceKind } from '../../service/template.ts'
+import type { SettingName } from '../../settings.ts'
 import type { Finding, Say } from './finding.ts'
 import type { ReadSettings } from './settings.ts'
 

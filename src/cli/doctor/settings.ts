@@ -6,13 +6,12 @@ import {
   type LoadedConfig,
   loadConfig,
   parseSetting,
-  SETTINGS,
-  type SettingName,
   type SettingSource,
   settingsFile,
   type Texts,
 } from '../../config.ts'
 import { MemsyncError } from '../../errors.ts'
+import { SETTINGS, type SettingName } from '../../settings.ts'
 import type { Finding, Say } from './finding.ts'
 
 interface Problem {

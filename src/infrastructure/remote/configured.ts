@@ -1,17 +1,18 @@
 /** The remote that the settings name. */
 import type { Config } from '../../config.ts'
-import { openRemote } from './index.ts'
 import type { Remote } from './port.ts'
 
 export const PLATFORM_URL = 'https://api.mem0.ai'
 const MAX_PROBE_MS = 5_000
 
 /**
- * The remote that the settings name, or undefined where they name none.
+ * The remote that the settings name, or undefined where they name none: then its clients, and the HTTP they bring,
+ * are not even loaded (7 MB).
  * @throws MEMSYNC_BAD_SETTING
  */
-export function openConfiguredRemote(config: Config): Remote | undefined {
+export async function openConfiguredRemote(config: Config): Promise<Remote | undefined> {
   if (config.remoteKind === 'none') return undefined
+  const { openRemote } = await import('./index.ts')
   return openRemote(config.remoteKind, {
     // The settings have one, or name the platform.
     url: config.remoteUrl ?? PLATFORM_URL,
