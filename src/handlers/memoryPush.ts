@@ -15,7 +15,7 @@ import { compareVersions, type Version } from '../jobs/version.ts'
 
 /** What a push needs of the lane. */
 export interface PushContext {
-  store: Pick<Store, 'find' | 'receipts' | 'remoteState'>
+  store: Pick<Store, 'find' | 'history' | 'receipts' | 'remoteState'>
   remote: Pick<Remote, 'push' | 'remove' | 'probe'>
   /** Resolves once the receipt is written. */
   recordReceipt(name: MemoryName, receipt: Receipt): Promise<void>
@@ -74,7 +74,7 @@ async function push(
   memory: PushedMemory,
   receipt: Receipt | undefined,
   options: CallOptions,
-  { remote, recordReceipt }: PushContext,
+  { store, remote, recordReceipt }: PushContext,
 ): Promise<PushOutcome> {
   const { version } = memory
   const content = contentOf(memory.value ?? null, memory.metadata)
@@ -86,7 +86,7 @@ async function push(
       atMs: Date.now(),
       ...(remoteId === undefined ? {} : { remoteId }),
     })
-  if (receipt?.contentHash === content.contentHash) {
+  if (receipt && (await isSameSince(receipt, content.contentHash, memory, store))) {
     await record(receipt.remoteId)
     return { outcome: 'unchanged' }
   }
@@ -100,12 +100,12 @@ async function remove(
   memory: PushedMemory,
   receipt: Receipt | undefined,
   options: CallOptions,
-  { remote, recordReceipt }: PushContext,
+  { store, remote, recordReceipt }: PushContext,
 ): Promise<PushOutcome> {
   const { namespace, key, version } = memory
   const record = () =>
     recordReceipt(memory, { lane: 'push', version, contentHash: DELETED, atMs: Date.now() })
-  if (receipt?.contentHash === DELETED) {
+  if (receipt && (await isSameSince(receipt, DELETED, memory, store))) {
     await record()
     return { outcome: 'unchanged' }
   }
@@ -121,6 +121,26 @@ async function remove(
     case 'unsupported':
       return { outcome: 'kept', ...requestId }
   }
+}
+
+/**
+ * Whether the remote holds this content by the receipt, and nothing else was written since. What was may have been pushed
+ * without a receipt, its answer lost or the process killed; so it counts that the history goes back to the receipt.
+ */
+async function isSameSince(
+  receipt: Receipt,
+  contentHash: string,
+  { namespace, key }: MemoryName,
+  store: PushContext['store'],
+): Promise<boolean> {
+  if (receipt.contentHash !== contentHash) return false
+  const writes = await store.history(key, namespace)
+  const since = writes.filter(({ version }) => compareVersions(version, receipt.version) > 0)
+  return since.length < writes.length && since.every((write) => hashOf(write) === contentHash)
+}
+
+function hashOf({ deleted, value, metadata }: StoredMemory): string {
+  return deleted ? DELETED : contentOf(value ?? null, metadata).contentHash
 }
 
 /**

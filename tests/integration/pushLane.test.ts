@@ -165,6 +165,39 @@ describe('the push lane', () => {
     await expectConverged()
   })
 
+  it('what a lost answer hides is undone, though the receipt names what is there again: a value', async () => {
+    await start('mem0')
+    await machine.write([['k', 'first']])
+    await machine.pushed()
+    server.inject({ kind: 'dropAnswer' }, { route: 'PUT /memories/:id' })
+    await machine.write([['k', 'second']])
+    await waitFor('it is there', () => server.calls.get('PUT /memories/:id'))
+    await machine.write([['k', 'first']])
+    server.heal()
+    await machine.pushed()
+    await expectConverged()
+  })
+
+  it('the same of a delete', async () => {
+    await start('mem0')
+    const drop = async () => {
+      await machine.queue.add('MEMORY_SYNC', { key: 'k', op: 'delete' })
+      await machine.drained()
+    }
+    await machine.write([['k', 'first']])
+    await machine.pushed()
+    await drop()
+    await machine.pushed()
+    server.resetCalls()
+    server.inject({ kind: 'dropAnswer' }, { route: 'POST /memories' })
+    await machine.write([['k', 'second']])
+    await waitFor('it is there', () => server.calls.get('POST /memories'))
+    await drop()
+    server.heal()
+    await machine.pushed()
+    await expectConverged()
+  })
+
   it('pushes that waited in a Redis that was wiped all reach the remote', async () => {
     await start('http')
     await waitFor('the remote is up', () => machine.push.remoteStatus.state === 'up')
