@@ -94,6 +94,8 @@ export class SpoolDrain {
     for (const file of claimed) memories.push(...(await this.read(file)))
     await this.target.add(memories)
     for (const { name } of claimed) await rm(join(this.spool.folder, name), { force: true })
+    // A power cut must not bring them back: what was redriven meanwhile would be handed over once more.
+    await this.spool.sync()
     return memories.length
   }
 

@@ -122,7 +122,10 @@ export async function addSpooled(queue: Queue, memories: readonly SpooledMemory[
     data: memory,
     opts: { jobId: spoolJobId(version), timestamp: acceptedAtMs },
   }))
-  await withinDeadline(queue.addBulk(jobs))
+  // A file may hold any number of them, and each batch has its own deadline.
+  for (let start = 0; start < jobs.length; start += BATCH_SIZE) {
+    await withinDeadline(queue.addBulk(jobs.slice(start, start + BATCH_SIZE)))
+  }
 }
 
 /**
