@@ -110,7 +110,7 @@ export const ERROR_CODES = {
   MEMSYNC_STORE_UNAVAILABLE: {
     class: 'outage',
     meaning: 'The store cannot be written now (disk full, busy, read-only or an I/O error).',
-    hint: 'Free space or mend the disk; work resumes by itself.',
+    hint: 'Free space or mend the disk; a daemon that runs goes on by itself, one that starts is to be started again.',
   },
   MEMSYNC_STORE_CORRUPT: {
     class: 'permanent',

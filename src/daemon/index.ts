@@ -10,6 +10,7 @@
 import type { Config } from '../config.ts'
 import { MemsyncError } from '../errors.ts'
 import { openStore } from '../infrastructure/memory/index.ts'
+import type { Store } from '../infrastructure/memory/port.ts'
 import { openConfiguredRemote } from '../infrastructure/remote/configured.ts'
 import type { Remote } from '../infrastructure/remote/port.ts'
 import { SYNC_QUEUE } from '../jobs/index.ts'
@@ -282,22 +283,11 @@ export class Daemon {
     return {
       name: 'push lane',
       start: async () => {
-        const { remote, config, logger, notifier } = this
+        const { remote } = this
         const { store, worker } = this.parts
         const redis = this.connections.push
         if (!store || !redis || !remote || !worker) return
-        this.parts.push = new PushService({
-          config,
-          remote,
-          store,
-          redis,
-          logger,
-          notifier,
-          onDeadLetter: (entry) => this.noteDeadLetter(entry),
-          measurements: this.metrics.measurements,
-          onWorkerError: worker.redisHealth.report,
-          onStalled: () => this.giveUp(STALLED_EXIT_CODE),
-        })
+        this.parts.push = new PushService({ ...this.laneOptions(store, worker), remote, redis })
         await this.parts.push.start()
       },
       stop: () => this.drain(),
@@ -308,23 +298,30 @@ export class Daemon {
     return {
       name: 'embed lane',
       start: async () => {
-        const { config, logger, notifier } = this
         const { store, worker } = this.parts
         if (!store || !worker) return
         this.parts.embed = new EmbedService({
-          config,
-          store,
+          ...this.laneOptions(store, worker),
           connect: () => connectRedis(this.endpoint, 'worker'),
-          logger,
-          notifier,
-          onDeadLetter: (entry) => this.noteDeadLetter(entry),
-          measurements: this.metrics.measurements,
-          onWorkerError: worker.redisHealth.report,
-          onStalled: () => this.giveUp(STALLED_EXIT_CODE),
         })
         await this.parts.embed.start()
       },
       stop: () => this.drain(),
+    }
+  }
+
+  /** What the lanes behind the store have in common. */
+  private laneOptions(store: Store, worker: SyncWorker) {
+    const { config, logger, notifier } = this
+    return {
+      config,
+      store,
+      logger,
+      notifier,
+      onDeadLetter: (entry: DeadLetter) => this.noteDeadLetter(entry),
+      measurements: this.metrics.measurements,
+      onWorkerError: worker.redisHealth.report,
+      onStalled: () => this.giveUp(STALLED_EXIT_CODE),
     }
   }
 
