@@ -13,7 +13,17 @@ const { createProducer } = (await import(
 const producer = createProducer()
 
 // Synchronous, so that what was told is out before the process can be killed.
-const say = (line: unknown) => writeSync(1, `${JSON.stringify(line)}\n`)
+function say(line: unknown): void {
+  let rest = Buffer.from(`${JSON.stringify(line)}\n`)
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(writeSync(1, rest))
+    } catch (error) {
+      // The reader is behind.
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+    }
+  }
+}
 
 for await (const line of createInterface({ input: process.stdin })) {
   const { number, memory } = JSON.parse(line)

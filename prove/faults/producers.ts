@@ -18,6 +18,8 @@ export interface ProducersOptions {
   httpSocket: string
   /** Milliseconds of the run. */
   now: () => number
+  /** A producer ended that nobody killed. */
+  onIncident: (what: string) => void
 }
 
 type Told = { accepted: 'queued'; jobId: string } | { accepted: 'spooled'; uid: string }
@@ -59,15 +61,18 @@ export class Producers {
   /** kill -9 of every process that is handing something over; the client is started anew. */
   async kill(startAgain = true): Promise<void> {
     await Promise.all([...this.children].map((child) => end(child, 'SIGKILL')))
-    for (const settle of this.awaiting.values())
-      settle({ kind: 'unknown', reason: 'the producer was killed' })
-    this.awaiting.clear()
+    this.settleAwaiting('the producer was killed')
     if (startAgain) this.startClient()
   }
 
   async close(): Promise<void> {
     await this.kill(false)
     this.redis.disconnect()
+  }
+
+  private settleAwaiting(reason: string): void {
+    for (const settle of this.awaiting.values()) settle({ kind: 'unknown', reason })
+    this.awaiting.clear()
   }
 
   private async handOne(planned: PlannedOperation): Promise<void> {
@@ -107,8 +112,21 @@ export class Producers {
 
   private startClient(): void {
     const entry = join(import.meta.dirname, 'producerProcess.ts')
-    const child = this.spawn([entry, this.options.program])
+    const child = this.spawn([entry, this.options.program], 'pipe')
     this.client = child
+    let complaint = ''
+    child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
+      complaint += chunk
+    })
+    child.on('close', (code, signal) => {
+      // Killed by the plan.
+      if (this.client !== child || signal === 'SIGKILL') return
+      this.options.onIncident(
+        `a producer ended by itself with ${signal ?? `exit code ${code}`}: ${complaint.slice(-600)}`,
+      )
+      this.settleAwaiting('the producer ended')
+      this.startClient()
+    })
     child.stdin?.on('error', () => undefined)
     if (!child.stdout) return
     createInterface({ input: child.stdout }).on('line', (line) => {
@@ -170,8 +188,8 @@ export class Producers {
     return this.refusedOrUnknown(`exit code ${code}`, code === 2 ? 'permanent' : 'outage')
   }
 
-  private spawn(args: string[]): ChildProcess {
-    const child = spawn(process.execPath, args, { env: this.options.env, stdio: ['pipe', 'pipe', 'ignore'] })
+  private spawn(args: string[], stderr: 'ignore' | 'pipe' = 'ignore'): ChildProcess {
+    const child = spawn(process.execPath, args, { env: this.options.env, stdio: ['pipe', 'pipe', stderr] })
     this.children.add(child)
     child.on('close', () => this.children.delete(child))
     return child

@@ -98,6 +98,7 @@ export class World {
       endpoint: this.endpoint,
       httpSocket,
       now,
+      onIncident: (what) => this.incidents.push(what),
     })
     this.startDaemon()
   }
