@@ -255,15 +255,18 @@ it(`${BODIES} bodies`, { timeout: 60_000 + BODIES * 20 }, async () => {
   expect(accepted).toBeGreaterThan(BODIES / 10)
   expect(refused).toBeGreaterThan(BODIES / 10)
   console.log(`HTTP fuzz: ${BODIES} bodies, ${accepted} memories accepted, ${refused} bodies refused`)
-  const status = await waitFor(
-    'all of it is applied',
-    async () => {
-      const now = await http.daemon.status()
-      return now.totals.synced + now.totals.superseded === before + accepted && now
-    },
-    { timeoutMs: 30_000 },
-  )
-  expect(status).toMatchObject({ deadLetters: 0, totals: { queued: before + accepted } })
+  const { totals, deadLetters } = await waitFor('all of it is worked off', async () => {
+    const now = await http.daemon.status()
+    const { waiting, delayed, active } = now.lanes.sync
+    return (waiting ?? 1) + (delayed ?? 1) + (active ?? 1) + (now.spool.records ?? 1) === 0 && now
+  })
+  expect(deadLetters).toBe(0)
+  // Where Redis was slow to answer, a memory was spooled too; of one that lost to a newer one, both are counted.
+  const drained = http.daemon.log.filter(({ msg }) => msg === 'the spool is drained')
+  const spooled = drained.reduce((sum, { memories }) => sum + Number(memories), 0)
+  const applied = totals.synced + totals.superseded - before
+  expect(applied).toBeGreaterThanOrEqual(accepted)
+  expect(applied).toBeLessThanOrEqual(accepted + spooled)
   expect(http.daemon.output()).not.toContain(SECRET)
   expect(http.daemon.log.filter(({ level }) => level === 'error' || level === 'fatal')).toEqual([])
 })
