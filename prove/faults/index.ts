@@ -12,10 +12,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { canMountDisk } from '../../tests/support/smallDisk.ts'
 import type { Violation } from './model.ts'
 import { describePlan, makePlan } from './plan.ts'
 import { type RunResult, runFaults } from './run.ts'
-import { canFillDisk } from './smallDisk.ts'
 
 const MAX_SHOWN = 5
 const DEFAULT_SECONDS = 20
@@ -87,7 +87,7 @@ for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop
 
 async function main({ seeds, seconds, program }: Options): Promise<number> {
   const root = mkdtempSync(join(tmpdir(), 'mf-'))
-  const small = canFillDisk(root)
+  const small = canMountDisk(root)
   if (!small) console.log('skipped: no full disk, as this machine mounts no small file system for us')
   const sums = { seeds: 0, kills: 0, redisKills: 0, faults: 0, operations: 0, broken: 0 }
   for (const seed of seeds) {

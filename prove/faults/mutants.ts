@@ -11,10 +11,10 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { canMountDisk } from '../../tests/support/smallDisk.ts'
 import type { Kind } from './model.ts'
 import { makePlan } from './plan.ts'
 import { runFaults } from './run.ts'
-import { canFillDisk } from './smallDisk.ts'
 
 interface Change {
   /** Under `src`. */
@@ -190,7 +190,7 @@ async function hunt(
 ): Promise<string | undefined> {
   const program = mkdtempSync(join(root, 'm'))
   build(mutant, program)
-  const small = canFillDisk(program)
+  const small = canMountDisk(program)
   for (let seed = 1; seed <= seeds; seed++) {
     const folder = mkdtempSync(join(root, 's'))
     const plan = makePlan(seed, seconds, { canFillDisk: small })

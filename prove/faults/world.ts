@@ -11,13 +11,14 @@ import { privateRedisSocket } from '../../src/queue/privateRedis.ts'
 import { askRedis, findServerProcess } from '../../src/queue/redisProcess.ts'
 import { isolatedEnvironment, spawnDaemon, type TestDaemon } from '../../tests/support/daemon.ts'
 import type { FakeMem0 } from '../../tests/support/fakeMem0.ts'
+import { mountSmallDisk, unmountSmallDisk } from '../../tests/support/smallDisk.ts'
 import { waitFor } from '../../tests/support/waitFor.ts'
 import { VALUE_MARK } from '../memories.ts'
+import { fillDisk } from './fullDisk.ts'
 import { Outside } from './outside.ts'
 import type { Fault, LastOutage, Part, Plan } from './plan.ts'
 import { cutPower } from './powerCut.ts'
 import { Producers } from './producers.ts'
-import { fillDisk, mountSmallDisk, unmountSmallDisk } from './smallDisk.ts'
 
 /** Below `oversized`, above all else. */
 const MAX_VALUE_BYTES = 16_384
@@ -62,7 +63,7 @@ export class World {
     const { plan, folder } = options
     const dataDir = join(folder, 'data')
     mkdirSync(dataDir, { mode: 0o700 })
-    if (plan.smallDisk) mountSmallDisk(dataDir)
+    if (plan.smallDisk) mountSmallDisk(dataDir, '48m')
     return new World(options, dataDir, await Outside.start(plan))
   }
 

@@ -1,5 +1,4 @@
 /** The log as a file: rotated by size, bounded by count, and never in the way; and its reader, whom no rotation confuses. */
-import { execFileSync } from 'node:child_process'
 import {
   chmodSync,
   existsSync,
@@ -19,6 +18,7 @@ import { LogReader } from '../../src/cli/logFiles.ts'
 import { LogFile } from '../../src/logFile.ts'
 import { createLogger } from '../../src/logger.ts'
 import { printedSeed } from '../support/seed.ts'
+import { canMountDisk, mountSmallDisk, unmountSmallDisk } from '../support/smallDisk.ts'
 import { tempDir } from '../support/tempDir.ts'
 import { waitFor } from '../support/waitFor.ts'
 
@@ -144,12 +144,12 @@ describe('a log that cannot be written', () => {
     expect(numbersOf(path).at(-1)).toBe(199)
   })
 
-  it.skipIf(!canMount())(
+  it.skipIf(!canMountDisk(tempDir()))(
     'as the disk is full: what fits is whole lines, and it goes on when there is room',
     () => {
       const disk = tempDir()
-      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', disk])
-      cleanUps.push(() => execFileSync('umount', ['--lazy', disk]))
+      mountSmallDisk(disk, '64k')
+      cleanUps.push(() => unmountSmallDisk(disk))
       const { log, path, later } = openLog({ path: join(disk, 'memsync.log'), maxBytes: 1024 ** 2 })
       const { bavail, bsize } = statfsSync(disk)
       writeFileSync(join(disk, 'ballast'), Buffer.alloc((bavail - 2) * bsize))
@@ -168,18 +168,6 @@ describe('a log that cannot be written', () => {
     },
   )
 })
-
-function canMount(): boolean {
-  const folder = tempDir()
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', folder], { stdio: 'ignore' })
-    execFileSync('umount', [folder])
-  } catch {
-    // Not root: a disk of a size of our own is not to be had here.
-    return false
-  }
-  return true
-}
 
 it('the logger writes every line to it, whatever stdout gets', async () => {
   const { log, path } = openLog({ maxBytes: 100_000 })

@@ -1,5 +1,4 @@
 /** Invariant 4 for the store and its disk: locked by another, or full, jobs wait and work resumes by itself. */
-import { execFileSync } from 'node:child_process'
 import { rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -11,6 +10,7 @@ import { startDaemon, type TestDaemon } from '../support/daemon.ts'
 import { keysOf, type Producer, produceOn } from '../support/producer.ts'
 import { expectPrompt } from '../support/promptness.ts'
 import { startTestRedis } from '../support/redis.ts'
+import { canMountDisk, mountSmallDisk, unmountSmallDisk } from '../support/smallDisk.ts'
 import { tempDir } from '../support/tempDir.ts'
 import { waitFor } from '../support/waitFor.ts'
 
@@ -110,27 +110,11 @@ describe('a store that another process has locked', () => {
   })
 })
 
-// Of the system; they need root.
-const MOUNT = 'mount'
-const UNMOUNT = 'umount'
-
-const canMount = (() => {
-  const folder = tempDir()
-  try {
-    execFileSync(MOUNT, ['-t', 'tmpfs', 'tmpfs', folder], { stdio: 'ignore' })
-    execFileSync(UNMOUNT, [folder])
-    return true
-  } catch {
-    // Not root, or no such command: a disk of a size of our own is not to be had here.
-    return false
-  }
-})()
-
 /** A folder on a disk of 20 MB of its own. */
 function smallDisk(): string {
   const folder = tempDir()
-  execFileSync(MOUNT, ['-t', 'tmpfs', '-o', 'size=20m,mode=0700', 'tmpfs', folder])
-  cleanUps.push(() => execFileSync(UNMOUNT, ['--lazy', folder]))
+  mountSmallDisk(folder, '20m')
+  cleanUps.push(() => unmountSmallDisk(folder))
   return folder
 }
 
@@ -142,7 +126,7 @@ function fill(folder: string, leaveBytes: number): () => void {
   return () => rmSync(ballast)
 }
 
-describe.skipIf(!canMount)('a disk that is full', () => {
+describe.skipIf(!canMountDisk(tempDir()))('a disk that is full', () => {
   it('shuts the gate, told once; jobs stay queued, and work resumes by itself when there is room', async () => {
     const dataDir = smallDisk()
     const { daemon, producer } = await withRedisElsewhere(dataDir)

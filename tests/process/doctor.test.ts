@@ -19,6 +19,7 @@ import { startFakeOpenai } from '../support/fakeOpenai.ts'
 import { startFaultyHttp } from '../support/faultyHttp.ts'
 import { expectPrompt } from '../support/promptness.ts'
 import { startTestRedis } from '../support/redis.ts'
+import { canMountDisk, mountSmallDisk, unmountSmallDisk } from '../support/smallDisk.ts'
 import { tempDir } from '../support/tempDir.ts'
 import { waitFor } from '../support/waitFor.ts'
 
@@ -113,20 +114,6 @@ function serviceFile(dataDir: string, program: string): void {
   writeFileSync(agent, renderUnit('launchd', values))
 }
 
-const MOUNT = 'mount'
-const UNMOUNT = 'umount'
-const canMount = (() => {
-  const folder = tempDir()
-  try {
-    execFileSync(MOUNT, ['-t', 'tmpfs', 'tmpfs', folder], { stdio: 'ignore' })
-    execFileSync(UNMOUNT, [folder])
-    return true
-  } catch {
-    // Not root, or no such command: a disk of a size of our own is not to be had here.
-    return false
-  }
-})()
-
 interface Fault {
   name: string
   /** Breaks it; what the doctor is then run with. */
@@ -188,11 +175,11 @@ const FAULTS: Fault[] = [
   },
   {
     name: 'a disk that is nearly full',
-    skip: !canMount,
+    skip: !canMountDisk(tempDir()),
     plant: (_cli, later) => {
       const folder = tempDir()
-      execFileSync(MOUNT, ['-t', 'tmpfs', '-o', 'size=16m,mode=0700', 'tmpfs', folder])
-      later(() => void execFileSync(UNMOUNT, ['--lazy', folder]))
+      mountSmallDisk(folder, '16m')
+      later(() => unmountSmallDisk(folder))
       return { MEMSYNC_DATA_DIR: folder }
     },
     finds: { hop: 'data folder', state: 'failure', says: /only 16\.0 MiB free/, fix: /^free space .*df -h/ },

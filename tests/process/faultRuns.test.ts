@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { describePlan, makePlan } from '../../prove/faults/plan.ts'
 import { runFaults } from '../../prove/faults/run.ts'
-import { canFillDisk } from '../../prove/faults/smallDisk.ts'
+import { canMountDisk } from '../support/smallDisk.ts'
 import { tempDir } from '../support/tempDir.ts'
 
 const PROGRAM = join(import.meta.dirname, '..', '..')
@@ -15,7 +15,7 @@ describe('every promise is kept under random faults', () => {
   it.concurrent.each(SEEDS)(
     'seed %i',
     async (seed) => {
-      const plan = makePlan(seed, SECONDS, { canFillDisk: canFillDisk(tempDir()) })
+      const plan = makePlan(seed, SECONDS, { canFillDisk: canMountDisk(tempDir()) })
       const { violations, counts } = await runFaults({ plan, program: PROGRAM, folder: tempDir() })
       expect(violations, describePlan(plan)).toEqual([])
       expect(counts.kills).toBeGreaterThan(0)
