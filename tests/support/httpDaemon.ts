@@ -74,8 +74,9 @@ export function send(
   where: { host?: string; port?: number; socketPath?: string; agent?: Agent },
   method: string,
   path: string,
-  { headers = {}, body }: Asked = {},
+  asked: Asked = {},
 ): Promise<HttpAnswer> {
+  const { headers = {}, body } = asked
   return new Promise((resolve, reject) => {
     const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }
     const outgoing = request({ ...where, method, path, headers: { ...length, ...headers } }, (incoming) => {
@@ -89,7 +90,11 @@ export function send(
         resolve({ status: incoming.statusCode ?? 0, headers: incoming.headers, text, json })
       })
     })
-    outgoing.on('error', reject)
+    outgoing.on('error', (error: NodeJS.ErrnoException) => {
+      // The server closed a connection that was idle for long, and this side had not heard of it yet.
+      if (outgoing.reusedSocket && error.code === 'ECONNRESET') resolve(send(where, method, path, asked))
+      else reject(error)
+    })
     outgoing.end(body)
   })
 }
