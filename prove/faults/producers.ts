@@ -67,6 +67,8 @@ export class Producers {
 
   async close(): Promise<void> {
     await this.kill(false)
+    // Or what is handed over late would open the connection again, and nothing would end it.
+    this.queue.close().catch(() => undefined)
     this.redis.disconnect()
   }
 
