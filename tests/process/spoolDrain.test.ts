@@ -1,6 +1,6 @@
 /** The daemon and the spool: what producers put there arrives once and in order, through kills and outages. */
 import { Queue } from 'bullmq'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, onTestFinished } from 'vitest'
 import { loadConfig } from '../../src/config.ts'
 import { openStore } from '../../src/infrastructure/memory/index.ts'
 import { SYNC_QUEUE } from '../../src/jobs/index.ts'
@@ -151,17 +151,21 @@ describe('the daemon', () => {
     const daemon = await daemonOn(cli.dataDir, { REDIS_URL: redis.url })
     const producer = producerOn(cli.dataDir, redis)
     await producer.enqueue({ key: 'first', value: 0 })
-    redis.freeze()
+    const client = connectRedis({ kind: 'socket', path: redis.socketPath }, 'producer')
+    onTestFinished(() => client.disconnect())
+    await client.connect()
+    // Room for the first of a batch, so that it is refused in its midst.
+    const usedBytes = Number(/used_memory:(\d+)/.exec(await client.info('memory'))?.[1])
+    await client.config('SET', 'maxmemory', String(usedBytes + 600_000))
     const keys = Array.from({ length: 50 }, (_, index) => `k${index}`)
-    const receipts = await Promise.all(keys.map((key) => producer.enqueue({ key, value: key })))
+    const value = 'x'.repeat(20_000)
+    const receipts = await Promise.all(keys.map((key) => producer.enqueue({ key, value })))
     expect(new Set(places(receipts))).toEqual(new Set(['spooled']))
-    expect((await new Spool(cli.dataDir, LIMIT).depth(0)).records).toBe(50)
-    // What stands in its socket is executed first of all.
-    redis.thaw()
+    await client.config('SET', 'maxmemory', '0')
     expect(await settled(daemon, 51)).toMatchObject({ synced: 51, superseded: 0 })
     const { totals } = await daemon.status()
-    // Every one of them was in the queue twice.
-    expect(totals.queued).toBe(101)
+    // Some of them were in the queue twice.
+    expect(totals.queued).toBeGreaterThan(51)
     const store = await readStore(cli.dataDir)
     for (const key of keys) expect(await store.history(key)).toHaveLength(1)
   })

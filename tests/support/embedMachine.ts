@@ -87,7 +87,7 @@ export async function startEmbedMachine(
         await queue.addBulk(jobs.slice(start, start + 500))
       await machine.drained(20_000 + 20 * jobs.length)
     },
-    embedded: (timeoutMs = 20_000) =>
+    embedded: (timeoutMs = 60_000) =>
       waitFor(
         'every memory is embedded',
         async () => {

@@ -70,7 +70,7 @@ export async function startMachine(settings: Partial<Config> = {}, server?: Test
       await worker.start()
       return worker
     },
-    async drained(timeoutMs = 20_000) {
+    async drained(timeoutMs = 60_000) {
       await waitFor(
         'the queue is drained',
         async () => {

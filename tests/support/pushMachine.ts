@@ -61,7 +61,7 @@ export async function startPushMachine(
     push,
     sync,
     log,
-    pushed: async (timeoutMs = 20_000) => {
+    pushed: async (timeoutMs = 60_000) => {
       await waitFor(
         'every memory is pushed',
         async () => {

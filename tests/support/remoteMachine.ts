@@ -72,16 +72,16 @@ export async function startRemoteMachine(options: {
       const jobs = writes.map(([name, value]) => ({ name: 'MEMORY_SYNC', data: { key: name, value } }))
       for (let start = 0; start < jobs.length; start += 500)
         await sync.addBulk(jobs.slice(start, start + 500))
-      await waitFor('all is in the store', () => isEmpty(sync), { timeoutMs: 30_000 })
+      await waitFor('all is in the store', () => isEmpty(sync), { timeoutMs: 60_000 })
     },
-    async pushed(timeoutMs = 20_000) {
+    async pushed(timeoutMs = 60_000) {
       await waitFor(
         'all is pushed',
         async () => (await store.behind('push', { limit: 1 })).names.length === 0 && (await isEmpty(push)),
         { timeoutMs },
       )
     },
-    async becomes({ state, gate }, timeoutMs = 10_000) {
+    async becomes({ state, gate }, timeoutMs = 30_000) {
       await waitFor(
         `the remote is ${state ?? 'as it was'} and the gate ${gate ?? 'as it was'}`,
         async () => {
