@@ -110,14 +110,14 @@ describe.skipIf(NO_BROWSER)(`in a browser${NO_BROWSER ? ` (left out: ${NO_BROWSE
     await show(page, 'dead-letters')
     await page.click('.dl[data-id="1-5000-0-0"] .dl-open')
     await page.waitForSelector('.dl-detail pre')
-    expect(await page.innerText('.dl[data-id="1-5000-0-0"] .dl-open')).toBe(XSS)
-    expect(await page.innerText('.dl-message')).toBe(XSS)
+    await expect.poll(() => page.innerText('.dl[data-id="1-5000-0-0"] .dl-open')).toBe(XSS)
+    await expect.poll(() => page.innerText('.dl-message')).toBe(XSS)
     await show(page, `memories?${new URLSearchParams({ namespace: 'default', key: XSS })}`)
     await page.waitForFunction(
       (text) => document.querySelector('.memory-detail pre')?.textContent === text,
       XSS,
     )
-    expect(await page.innerText('.memory-title')).toBe(XSS)
+    await expect.poll(() => page.innerText('.memory-title')).toBe(XSS)
     const found = await page.evaluate(() => ({
       hit: (window as { hit?: number }).hit,
       inserted: document.querySelectorAll('main img, main script').length,

@@ -157,6 +157,8 @@ describe('embedding', () => {
     const unasked = runOnTerminal(['embed', '--all', '--yes'], memsync.dataDir, { env })
     expect(unasked.code).toBe(0)
     expect(unasked.shown).not.toContain('Embed 1 memory')
+    expect(unasked.shown).toMatch(/\[[#-]{24}\].* to be embedded/)
+    expect(unasked.shown).toMatch(/\[[#-]{24}\].* marked/)
     await embedded(1)
   })
 })
