@@ -123,7 +123,8 @@ describe.skipIf(NO_BROWSER)(`in a browser${NO_BROWSER ? ` (left out: ${NO_BROWSE
       inserted: document.querySelectorAll('main img, main script').length,
     }))
     expect(found).toEqual({ hit: undefined, inserted: 0 })
-    expect(troubles).toEqual([])
+    // What was there a moment ago may be gone when it is asked for.
+    expect(troubles.filter((text) => !text.includes('status of 404'))).toEqual([])
     // The second line of defence: markup from a string is refused by the policy itself.
     const refused = await page.evaluate(() => {
       try {

@@ -40,7 +40,8 @@ export async function openPage(browser: Browser, options: BrowserContextOptions 
   const troubles: string[] = []
   const origins = new Set<string>()
   page.on('console', (message) => {
-    if (['error', 'warning'].includes(message.type())) troubles.push(message.text())
+    if (['error', 'warning'].includes(message.type()))
+      troubles.push(`${message.text()} (${message.location().url})`)
   })
   page.on('pageerror', (error) => troubles.push(String(error)))
   page.on('request', (request) => origins.add(new URL(request.url()).origin))

@@ -11,7 +11,7 @@ import { Queue } from 'bullmq'
 import { SYNC_QUEUE } from '../../src/jobs/index.ts'
 import { createProducer } from '../../src/producers/client.ts'
 import { Spool } from '../../src/producers/spool.ts'
-import { connectRedis } from '../../src/queue/connection.ts'
+import { connectRedis, waitUntilReady } from '../../src/queue/connection.ts'
 import { withinDeadline } from '../../src/queue/enqueue.ts'
 
 const [role, dataDir = '', argument = '', roundsText = ''] = process.argv.slice(2)
@@ -110,6 +110,8 @@ const roles: Record<string, () => Promise<void>> = {
       'producer',
     )
     redis.on('error', () => undefined)
+    // BullMQ takes a first connect that fails for the last word.
+    await waitUntilReady(redis, 60_000)
     const queue = new Queue(SYNC_QUEUE, { connection: redis, skipMetasUpdate: true })
     queue.on('error', () => undefined)
     for (let round = 0, tries = 0; round < rounds; tries++) {
