@@ -19,7 +19,7 @@ export interface Asset {
 
 /** By the path at which each is served; the page itself at `/`. */
 export function readAssets(): ReadonlyMap<string, Asset> {
-  return new Map(
+  const assets = new Map(
     readdirSync(FOLDER).map((name) => {
       const content = new Uint8Array(readFileSync(join(FOLDER, name)))
       const etag = `"${createHash('sha256').update(content).digest('base64url').slice(0, 22)}"`
@@ -27,4 +27,8 @@ export function readAssets(): ReadonlyMap<string, Asset> {
       return [path, { content, type: TYPES[extname(name)] ?? 'application/octet-stream', etag }]
     }),
   )
+  // A browser asks for it of each page that names no icon: the one that a link leads through, and the queues.
+  const icon = assets.get('/assets/icon.svg')
+  if (icon) assets.set('/favicon.ico', icon)
+  return assets
 }

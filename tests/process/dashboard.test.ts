@@ -211,6 +211,11 @@ describe('who gets in', () => {
 })
 
 describe('what it says', () => {
+  it('its icon also where a browser looks for one by itself', async () => {
+    const answer = await ask('/favicon.ico')
+    expect([answer.status, answer.headers.get('content-type')]).toEqual([200, 'image/svg+xml'])
+  })
+
   it('the status and the history since a moment', async () => {
     const { json } = await ask('/api/overview')
     expect(json).toMatchObject({ servedBy: 'command', canSearchByMeaning: false, run: null })
