@@ -13,7 +13,7 @@ import { emptyNodeMs, enqueueMs, idleCost, startDaemon, stopDaemon } from './pro
 import { barePushRate, pushRate, startSlowServer } from './push.ts'
 import { type Bench, drainRate, enqueueRate, latencies } from './rates.ts'
 
-const ROUNDS = 5
+const ROUNDS = 11
 /** Fewer, as each takes the server's 20 ms times the jobs. */
 const PUSH_ROUNDS = 3
 const JOBS = 10_000

@@ -40,6 +40,28 @@ export function describeEndpoint(endpoint: RedisEndpoint): string {
 }
 
 /**
+ * Sends the commands of one turn of promises in one write, where ioredis makes a write of each: a batch of jobs that
+ * ends at once is acknowledged with one system call here and few reads there, which is some 4 % of a drain's work.
+ */
+class GatheringRedis extends Redis {
+  #gathering = false
+
+  override sendCommand(...command: Parameters<Redis['sendCommand']>): unknown {
+    // Absent before the first connect.
+    const stream = this.stream as Redis['stream'] | undefined
+    if (stream && !this.#gathering) {
+      this.#gathering = true
+      stream.cork()
+      process.nextTick(() => {
+        this.#gathering = false
+        stream.uncork()
+      })
+    }
+    return super.sendCommand(...command)
+  }
+}
+
+/**
  * A connection that reconnects for ever, at most a second after Redis is back.
  *
  * `producer` fails a command at once while there is no link; `worker` waits, as BullMQ's blocking reads need.
@@ -57,7 +79,7 @@ export function connectRedis(endpoint: RedisEndpoint, role: 'producer' | 'worker
     retryStrategy: (times: number) => Math.min(25 * 2 ** Math.min(times, 10), MAX_RECONNECT_DELAY_MS),
     reconnectOnError: reconnectOnceInAWhile(),
   } satisfies RedisOptions
-  const redis = new Redis(endpoint.kind === 'socket' ? endpoint.path : endpoint.url, options)
+  const redis = new GatheringRedis(endpoint.kind === 'socket' ? endpoint.path : endpoint.url, options)
   // For the duplicates that BullMQ makes: of one that it has to connect itself, it takes a first connect that fails
   // for the last word.
   redis.options.lazyConnect = false
