@@ -6,6 +6,7 @@
  * fault runs share; here stands what only this proof has: lines, refusals, receipts, kills.
  */
 
+import type { Kind } from './faults/keyHistory.ts'
 import type {
   Answer,
   Evidence as ModelEvidence,
@@ -13,7 +14,7 @@ import type {
   Name,
   Operation,
 } from './faults/ledger.ts'
-import { findViolations, type Kind } from './faults/model.ts'
+import { findViolations } from './faults/model.ts'
 
 interface SentMemory extends Name {
   producer: number

@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { canMountDisk } from '../../tests/support/smallDisk.ts'
-import type { Kind } from './model.ts'
+import type { Kind } from './keyHistory.ts'
 import { makePlan } from './plan.ts'
 import { runFaults } from './run.ts'
 
