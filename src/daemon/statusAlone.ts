@@ -10,7 +10,7 @@ import { openStore, vectorsPath } from '../infrastructure/memory/index.ts'
 import type { StoreTotals } from '../infrastructure/memory/port.ts'
 import { DEAD_LETTER_QUEUE, EMBED_QUEUE, PUSH_QUEUE, SYNC_QUEUE } from '../jobs/index.ts'
 import { Spool } from '../producers/spool.ts'
-import { connectRedis, describeEndpoint, redisEndpoint, waitUntilReady } from '../queue/connection.ts'
+import { describeEndpoint, openRedis, redisEndpoint } from '../queue/connection.ts'
 import { withinDeadline } from '../queue/enqueue.ts'
 import { probeRedis } from '../queue/redisProcess.ts'
 import { latestSnapshotAtMs } from '../snapshot/folder.ts'
@@ -103,11 +103,8 @@ async function lookAtRedis(
 }
 
 async function readFigures(config: Config): Promise<QueueFigures> {
-  const redis = connectRedis(redisEndpoint(config), 'producer')
-  // Told by whichever exchange fails.
-  redis.on('error', () => undefined)
+  const redis = await openRedis(redisEndpoint(config), 'producer', REDIS_TIMEOUT_MS)
   try {
-    await waitUntilReady(redis, REDIS_TIMEOUT_MS)
     const look = (name: string) => {
       const options = {
         connection: redis,

@@ -10,7 +10,7 @@ import { Queue } from 'bullmq'
 import { Hono } from 'hono'
 import type { Config } from '../config.ts'
 import { DEAD_LETTER_QUEUE, EMBED_QUEUE, PUSH_QUEUE, SYNC_QUEUE } from '../jobs/index.ts'
-import { connectRedis, redisEndpoint, waitUntilReady } from './connection.ts'
+import { openRedis, redisEndpoint } from './connection.ts'
 
 /** Where it stands; its own links have no trailing slash. */
 export const BOARD_PATH = '/queues'
@@ -23,15 +23,7 @@ export interface Board {
 
 /** @throws MEMSYNC_QUEUE_UNAVAILABLE */
 export async function openBoard(config: Config): Promise<Board> {
-  const redis = connectRedis(redisEndpoint(config), 'producer')
-  // Told by whichever exchange fails.
-  redis.on('error', () => undefined)
-  try {
-    await waitUntilReady(redis, READY_TIMEOUT_MS)
-  } catch (error) {
-    redis.disconnect()
-    throw error
-  }
+  const redis = await openRedis(redisEndpoint(config), 'producer', READY_TIMEOUT_MS)
   const options = {
     connection: redis,
     prefix: config.queuePrefix,

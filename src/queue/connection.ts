@@ -133,6 +133,29 @@ export async function ensureRedis(
 }
 
 /**
+ * A connection that takes commands.
+ * @param onError hears its errors from then on; without it only the exchange that meets one tells it
+ * @throws MEMSYNC_QUEUE_UNAVAILABLE after `timeoutMs`; nothing is left open then
+ */
+export async function openRedis(
+  endpoint: RedisEndpoint,
+  role: 'producer' | 'worker',
+  timeoutMs: number,
+  onError: (error: Error) => void = () => undefined,
+): Promise<Redis> {
+  const redis = connectRedis(endpoint, role)
+  // Unheard it would end the process.
+  redis.on('error', onError)
+  try {
+    await waitUntilReady(redis, timeoutMs)
+    return redis
+  } catch (error) {
+    redis.disconnect()
+    throw error
+  }
+}
+
+/**
  * Waits until the connection takes commands.
  * @throws MEMSYNC_QUEUE_UNAVAILABLE after `timeoutMs`; the connection goes on trying.
  */

@@ -10,12 +10,11 @@ import { openStore } from '../infrastructure/memory/index.ts'
 import { SYNC_QUEUE } from '../jobs/index.ts'
 import { silentLogger } from '../logger.ts'
 import {
-  connectRedis,
   ensureRedis,
+  openRedis,
   type RedisEndpoint,
   redisEndpoint,
   releasePrivateRedis,
-  waitUntilReady,
 } from './connection.ts'
 import { DeadLetters } from './deadLetters.ts'
 import { withinDeadline } from './enqueue.ts'
@@ -65,7 +64,7 @@ export class DeadLetterDesk {
   static async open(config: Config, { startsRedis = true } = {}): Promise<DeadLetterDesk> {
     const running = { endpoint: redisEndpoint(config), privateRedis: undefined }
     const { endpoint, privateRedis } = startsRedis ? await ensureRedis(config) : running
-    const redis = await connect(endpoint, 'producer')
+    const redis = await openRedis(endpoint, 'producer', READY_TIMEOUT_MS)
     return new DeadLetterDesk(config, endpoint, privateRedis, redis)
   }
 
@@ -112,7 +111,7 @@ export class DeadLetterDesk {
 
   /** Runs what is in the queue in this process until `close`. */
   async runWorker(): Promise<void> {
-    const redis = await connect(this.endpoint, 'worker')
+    const redis = await openRedis(this.endpoint, 'worker', READY_TIMEOUT_MS)
     this.closers.push(async () => redis.disconnect())
     const store = await openStore(this.config)
     this.closers.push(() => store.close())
@@ -138,7 +137,7 @@ export class DeadLetterDesk {
 
   private openResults(): Promise<JobResults> {
     this.results ??= (async () => {
-      const redis = await connect(this.endpoint, 'worker')
+      const redis = await openRedis(this.endpoint, 'worker', READY_TIMEOUT_MS)
       this.closers.push(async () => redis.disconnect())
       const results = new JobResults(this.queue, redis, this.config.queuePrefix, ignoreError)
       this.closers.push(async () => {
@@ -148,18 +147,6 @@ export class DeadLetterDesk {
       return results
     })()
     return this.results
-  }
-}
-
-async function connect(endpoint: RedisEndpoint, role: 'producer' | 'worker'): Promise<Redis> {
-  const redis = connectRedis(endpoint, role)
-  redis.on('error', ignoreError)
-  try {
-    await waitUntilReady(redis, READY_TIMEOUT_MS)
-    return redis
-  } catch (error) {
-    redis.disconnect()
-    throw error
   }
 }
 

@@ -21,13 +21,7 @@ import { openStore } from '../infrastructure/memory/index.ts'
 import type { Store } from '../infrastructure/memory/port.ts'
 import { isJobName, type JobName, type JobTypes, type MemoryInput, SYNC_QUEUE } from '../jobs/index.ts'
 import { type Logger, silentLogger } from '../logger.ts'
-import {
-  connectRedis,
-  ensureRedis,
-  type RedisEndpoint,
-  releasePrivateRedis,
-  waitUntilReady,
-} from './connection.ts'
+import { ensureRedis, openRedis, type RedisEndpoint, releasePrivateRedis } from './connection.ts'
 import {
   type Accepted,
   type EnqueueManyOptions,
@@ -214,17 +208,10 @@ export class TypedWorkerQueue {
     return queue
   }
 
-  private async open(endpoint: RedisEndpoint, role: 'producer' | 'worker'): Promise<Redis> {
-    const redis = connectRedis(endpoint, role)
-    // Told by whoever's command fails; unheard it would end the process.
-    redis.on('error', (error: Error) => this.logger.debug({ reason: error.name }, 'redis connection error'))
-    try {
-      await waitUntilReady(redis, READY_TIMEOUT_MS)
-      return redis
-    } catch (error) {
-      redis.disconnect()
-      throw error
-    }
+  private open(endpoint: RedisEndpoint, role: 'producer' | 'worker'): Promise<Redis> {
+    return openRedis(endpoint, role, READY_TIMEOUT_MS, (error) =>
+      this.logger.debug({ reason: error.name }, 'redis connection error'),
+    )
   }
 
   private run(connection: Connection): Promise<Running> {

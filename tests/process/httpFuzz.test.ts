@@ -24,6 +24,8 @@ const CHUNK = 1_000
 const MAX_VALUE_BYTES = 2_000
 /** Stands in every value; no answer and no log line may hold it. */
 const SECRET = 'sEcReT'
+/** Some memories ask to be embedded. */
+const NO_KEY = 'embedding waits until this is mended: OPENAI_API_KEY is not set'
 const seed = printedSeed('HTTP fuzz')
 
 let http: HttpDaemon
@@ -268,5 +270,8 @@ it(`${BODIES} bodies`, { timeout: 60_000 + BODIES * 20 }, async () => {
   expect(applied).toBeGreaterThanOrEqual(accepted)
   expect(applied).toBeLessThanOrEqual(accepted + spooled)
   expect(http.daemon.output()).not.toContain(SECRET)
-  expect(http.daemon.log.filter(({ level }) => level === 'error' || level === 'fatal')).toEqual([])
+  const reasons = http.daemon.log
+    .filter(({ level }) => level === 'error' || level === 'fatal')
+    .map(({ msg, reason }) => `${msg}: ${reason}`)
+  expect(new Set(reasons).difference(new Set([NO_KEY]))).toEqual(new Set())
 })
