@@ -40,8 +40,9 @@ export function describeEndpoint(endpoint: RedisEndpoint): string {
 }
 
 /**
- * Sends the commands of one turn of promises in one write, where ioredis makes a write of each: a batch of jobs that
- * ends at once is acknowledged with one system call here and few reads there, which is some 4 % of a drain's work.
+ * Sends the commands of one turn of promises in one write, where ioredis makes a write of each. Jobs that end together
+ * are so acknowledged together, and Redis, which flushes its file once for all that it reads at once, flushes it for 33
+ * jobs instead of 27 (measured with 100 in flight).
  */
 class GatheringRedis extends Redis {
   #gathering = false
