@@ -10,7 +10,9 @@
  * - `outage`: a dependency is away, so the lane's gate shuts and no attempt burns
  * - `credentials`: as `outage`, and the operator is told
  */
-export type ErrorClass = 'permanent' | 'transient' | 'outage' | 'credentials'
+export const ERROR_CLASSES = ['permanent', 'transient', 'outage', 'credentials'] as const
+
+export type ErrorClass = (typeof ERROR_CLASSES)[number]
 
 interface ErrorEntry {
   class: ErrorClass
@@ -146,6 +148,12 @@ export const ERROR_CODES = {
     class: 'credentials',
     meaning: "The remote refuses the key or the account, or its own provider's key is refused.",
     hint: 'Correct MEMSYNC_REMOTE_KEY, or the key in the remote (its own settings); the pushes wait.',
+  },
+  MEMSYNC_REMOTE_FORBIDDEN: {
+    class: 'credentials',
+    meaning:
+      'The remote, or a firewall before it, forbids this (403). Permanent for a memory that stays forbidden while others are taken.',
+    hint: 'Give MEMSYNC_REMOTE_KEY the right to write. Where one memory alone is forbidden, look for the firewall rule that it meets, then redrive it.',
   },
   MEMSYNC_REMOTE_REFUSED: {
     class: 'permanent',

@@ -1,7 +1,7 @@
 /** `memsync dlq`: the jobs that wait for a person. Nothing is redriven or dropped that was not asked for by name. */
 
 import { formatDuration, parseDurationMs } from '../duration.ts'
-import { type ErrorClass, MemsyncError } from '../errors.ts'
+import { ERROR_CLASSES, MemsyncError } from '../errors.ts'
 import { printable, printableLines } from '../printable.ts'
 import type { DeadLetterDesk } from '../queue/deadLetterDesk.ts'
 import type { DeadLetter, DeadLetterFilter } from '../queue/deadLetters.ts'
@@ -12,8 +12,6 @@ import { daemonRuns } from './handOver.ts'
 import { notice, paintStdout, print, printJson } from './output.ts'
 import { parseRate, RedriveRun, tellRedriven } from './redrive.ts'
 import { checkSameRedis } from './sameRedis.ts'
-
-export const CLASSES: readonly ErrorClass[] = ['permanent', 'transient', 'outage', 'credentials']
 
 interface FilterFlags {
   class?: string
@@ -126,9 +124,9 @@ export async function dropOne(desk: DeadLetterDesk, id: string): Promise<boolean
 }
 
 function parseFilter(flags: FilterFlags): DeadLetterFilter {
-  const errorClass = CLASSES.find((name) => name === flags.class)
+  const errorClass = ERROR_CLASSES.find((name) => name === flags.class)
   if (flags.class !== undefined && errorClass === undefined) {
-    throw badUsage(`--class: is not one of ${CLASSES.join(', ')}`)
+    throw badUsage(`--class: is not one of ${ERROR_CLASSES.join(', ')}`)
   }
   return {
     ...(errorClass === undefined ? {} : { class: errorClass }),

@@ -160,7 +160,7 @@ export class PushService {
       throw this.breadth.weigh(name, toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED'))
     }
     // Where there was no call, the remote said nothing.
-    if (result.requestId !== undefined) this.breadth.succeeded(name)
+    if (result.requestId !== undefined) this.breadth.succeeded(name, result.outcome === 'pushed')
     if (result.outcome === 'superseded') this.tellSuperseded()
     return result
   }

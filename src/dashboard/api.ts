@@ -1,7 +1,7 @@
 /** What the page asks for: one table of routes under /api, each an answer in JSON. */
 import type { Context, Hono } from 'hono'
 import { z } from 'zod'
-import { CLASSES } from '../cli/dlq.ts'
+import { ERROR_CLASSES } from '../errors.ts'
 import { badRequest } from '../producers/httpErrors.ts'
 import type { DashboardEnv } from './app.ts'
 import { DeadLetterRuns, listDeadLetters, showDeadLetter } from './deadLetters.ts'
@@ -18,7 +18,7 @@ const short = z.string().max(1_024)
 const QUERIES = {
   overview: z.strictObject({ since: whole.optional() }),
   deadLetters: z.strictObject({
-    class: z.enum(CLASSES).optional(),
+    class: z.enum(ERROR_CLASSES).optional(),
     prefix: short.optional(),
     offset: whole.default(0),
     limit: whole.pipe(z.number().min(1).max(MAX_PAGE)).default(100),

@@ -3,9 +3,9 @@
  * as one run that the page can follow. There is one run at a time.
  */
 import { z } from 'zod'
-import { CLASSES, dropOne } from '../cli/dlq.ts'
+import { dropOne } from '../cli/dlq.ts'
 import { parseRate, RedriveRun } from '../cli/redrive.ts'
-import { type ErrorClass, MemsyncError, toMemsyncError } from '../errors.ts'
+import { ERROR_CLASSES, type ErrorClass, MemsyncError, toMemsyncError } from '../errors.ts'
 import { EMBED_QUEUE, PUSH_QUEUE } from '../jobs/index.ts'
 import { badRequest, HttpRefusal } from '../producers/httpErrors.ts'
 import type { DeadLetterDesk } from '../queue/deadLetterDesk.ts'
@@ -99,7 +99,7 @@ const runRequest = z
     ids: z.array(z.string().min(1).max(1_000)).min(1).max(MAX_IDS).optional(),
     filter: z
       .strictObject({
-        class: z.enum(CLASSES).optional(),
+        class: z.enum(ERROR_CLASSES).optional(),
         keyPrefix: z.string().max(1_024).optional(),
         /** Of the list that the person saw: what died after it is left alone. */
         atMs: z.number().int().positive(),

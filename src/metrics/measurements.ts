@@ -4,6 +4,7 @@
  *
  * They begin at zero with the process; what outlasts it is in the store and in the status.
  */
+import { ERROR_CLASSES } from '../errors.ts'
 import { EMBED_QUEUE, PUSH_QUEUE } from '../jobs/index.ts'
 import type { Commit } from '../queue/groupCommit.ts'
 import type { Setback } from '../queue/lane.ts'
@@ -24,7 +25,6 @@ const OUTCOMES = {
   embed: ['embedded', 'unchanged', 'removed', 'superseded', 'absent'],
 } as const satisfies Record<LaneName, readonly string[]>
 const SETBACKS = ['retried', 'given_back'] as const satisfies readonly Setback[]
-const ERROR_CLASSES = ['permanent', 'transient', 'outage', 'credentials'] as const
 
 /** Durations in seconds: from a commit in memory to a server that takes its whole timeout. */
 const DURATION_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]

@@ -12,13 +12,13 @@
 import { hostname } from 'node:os'
 import { type Job, Queue, type QueueOptions } from 'bullmq'
 import type { Redis } from 'ioredis'
-import { ERROR_CODES, type ErrorClass, type ErrorCode, MemsyncError } from '../errors.ts'
+import { ERROR_CLASSES, type ErrorClass, type ErrorCode, MemsyncError } from '../errors.ts'
 import { DEAD_LETTER_QUEUE, EMBED_QUEUE, PUSH_QUEUE } from '../jobs/index.ts'
 import { isDeeperThan, MAX_VALUE_DEPTH } from '../jobs/jsonValue.ts'
 import { formatVersion } from '../jobs/version.ts'
 import { DAEMON_VERSION } from '../release.ts'
 import { type Life, redriveJobId, redrivesOf, versionOf } from './epoch.ts'
-import { type FailureNote, parseFailedReason, type Stage } from './failure.ts'
+import { type FailureNote, parseFailedReason, STAGES, type Stage } from './failure.ts'
 import { parsePointer, pointerOptions } from './pointer.ts'
 
 const PAGE_SIZE = 100
@@ -77,7 +77,8 @@ function describeDeadLetter(job: Job, life: Life | undefined, nowMs: number): De
   const id = job.id ?? ''
   const version = life && versionOf({ id, timestamp: job.timestamp }, life)
   const error = parseFailedReason(job.failedReason ?? '')
-  const note = (typeof job.progress === 'object' ? job.progress : {}) as Partial<FailureNote>
+  // Whoever reaches the queue can write it.
+  const note = Object(job.progress) as Partial<Record<keyof FailureNote, unknown>>
   const failedAtMs = job.finishedOn ?? nowMs
   const redrives = redrivesOf(id)
   const origin = {
@@ -95,14 +96,15 @@ function describeDeadLetter(job: Job, life: Life | undefined, nowMs: number): De
     attempts: job.attemptsMade,
     stalls: job.stalledCounter,
     acceptedAtMs: job.timestamp,
-    firstFailedAtMs: note.firstFailedAtMs ?? failedAtMs,
+    firstFailedAtMs: typeof note.firstFailedAtMs === 'number' ? note.firstFailedAtMs : failedAtMs,
     lastFailedAtMs: failedAtMs,
     deadAtMs: nowMs,
-    class: ERROR_CODES[error.code].class,
+    // As it was weighed, which may be another than its code's own.
+    class: (note.code === error.code && ERROR_CLASSES.find((name) => name === note.class)) || error.class,
     code: error.code,
     message: error.message,
     stack: job.stacktrace?.at(-1)?.slice(0, MAX_STACK_LENGTH) ?? null,
-    stage: note.stage ?? 'validate',
+    stage: STAGES.find((name) => name === note.stage) ?? 'validate',
     host: hostname(),
     daemonVersion: DAEMON_VERSION,
   }

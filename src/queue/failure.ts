@@ -6,7 +6,9 @@
 import { ERROR_CODES, type ErrorClass, type ErrorCode, MemsyncError } from '../errors.ts'
 
 /** Where in the lane it failed. */
-export type Stage = 'validate' | 'persist' | 'push' | 'embed'
+export const STAGES = ['validate', 'persist', 'push', 'embed'] as const
+
+export type Stage = (typeof STAGES)[number]
 
 /** What the job's progress field holds once it failed. */
 export interface FailureNote {

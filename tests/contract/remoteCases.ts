@@ -130,7 +130,7 @@ export const FAULTS: FaultCase[] = [
   status(422, 'MEMSYNC_REMOTE_REFUSED', 'permanent'),
   status(401, 'MEMSYNC_REMOTE_CREDENTIALS', 'credentials'),
   status(402, 'MEMSYNC_REMOTE_CREDENTIALS', 'credentials'),
-  status(403, 'MEMSYNC_REMOTE_CREDENTIALS', 'credentials'),
+  status(403, 'MEMSYNC_REMOTE_FORBIDDEN', 'credentials'),
   status(405, 'MEMSYNC_REMOTE_UNAVAILABLE', 'outage'),
   status(409, 'MEMSYNC_REMOTE_UNCLEAR', 'transient'),
   status(418, 'MEMSYNC_REMOTE_UNCLEAR', 'transient'),

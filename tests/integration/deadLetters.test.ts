@@ -1,4 +1,5 @@
 /** Invariants 2 and 5: a job ends in exactly one place, and poison stands aside with everything a person needs. */
+import { UnrecoverableError, Worker } from 'bullmq'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { DeadLetter } from '../../src/queue/deadLetters.ts'
 import { redriveJobId } from '../../src/queue/epoch.ts'
@@ -57,6 +58,39 @@ describe('dead letters', () => {
     expect(entry?.host).not.toBe('')
     expect(entry?.daemonVersion).toMatch(/^\d+\.\d+\.\d+$/)
     await machine.drained()
+  })
+
+  it('are made of a job whose progress is not the note of a failure', async () => {
+    machine = await startMachine()
+    const notes = [
+      null,
+      'text',
+      7,
+      { firstFailedAtMs: 'x', class: 'odd', stage: 'odd', code: 'MEMSYNC_HANDLER_FAILED' },
+    ]
+    await machine.queue.addBulk(
+      notes.map((_, n) => ({ name: 'MEMORY_SYNC', data: { key: `k${n}`, value: n } })),
+    )
+    const connection = machine.redis.duplicate()
+    const other = new Worker(
+      machine.queue.name,
+      async (job) => {
+        await job.updateProgress(notes[job.data.value] as object)
+        throw new UnrecoverableError('by another worker')
+      },
+      { connection, prefix: machine.config.queuePrefix },
+    )
+    await waitFor('all have failed', async () => (await machine.queue.getFailedCount()) === notes.length)
+    await other.close()
+    connection.disconnect()
+    const entries = await deadLetters(await machine.startWorker(), notes.length)
+    for (const entry of entries) {
+      expect(entry).toMatchObject({
+        class: 'transient',
+        stage: 'validate',
+        firstFailedAtMs: entry.lastFailedAtMs,
+      })
+    }
   })
 
   it('come on first sight for a job that breaks the contract, and delay nobody', async () => {

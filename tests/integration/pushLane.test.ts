@@ -336,6 +336,56 @@ describe('the push lane', () => {
     await machine.pushed()
   })
 
+  it('takes a memory that a firewall stops aside, and neither shuts for it nor tells of credentials', async () => {
+    await start('mem0')
+    await machine.write([['first', 'f']])
+    await machine.pushed()
+    let stopped = 0
+    const push = remote.push.bind(remote)
+    remote.push = (memory, options) => {
+      if (memory.key !== 'walled') return push(memory, options)
+      stopped++
+      server.inject({ kind: 'status', status: 403 }, { times: 1, route: 'POST /memories' })
+      return push(memory, options)
+    }
+    await machine.write([['walled', "'; DROP TABLE"]])
+    for (let others = 1; others <= 2; others++) {
+      await waitFor('it was stopped once more', () => stopped === others)
+      await machine.write([[`other-${others}`, others]])
+    }
+    const [entry] = await waitFor('it is a dead letter', async () => {
+      const entries = await Array.fromAsync(machine.push.worker.deadLetters.list())
+      return entries.length > 0 ? entries : undefined
+    })
+    expect(entry).toMatchObject({
+      data: { key: 'walled' },
+      code: 'MEMSYNC_REMOTE_FORBIDDEN',
+      class: 'permanent',
+    })
+    expect(stopped).toBe(3)
+    expect(machine.push.gate).toBe('open')
+    expect(machine.log.filter(({ message }) => message.startsWith('the remote '))).toEqual([])
+  })
+
+  it('a key without the right to write shuts the gate, is told once, and kills no memory', async () => {
+    await start('mem0')
+    await machine.write([['first', 'f']])
+    await machine.pushed()
+    for (const route of SERVERS.mem0.writes) server.inject({ kind: 'status', status: 403 }, { route })
+    await machine.write(Array.from({ length: 20 }, (_, n): [string, number] => [`k${n}`, n]))
+    await waitFor('it is noticed', () => machine.push.remoteStatus.state === 'credentials')
+    const tried = countWrites('mem0')
+    await waitFor('it is tried again', () => countWrites('mem0') > tried + 1)
+    server.heal()
+    await machine.pushed()
+    expect(await machine.push.worker.deadLetters.count()).toBe(0)
+    const told = machine.log.filter(({ message }) => message.startsWith('the remote '))
+    expect(told.map(({ message }) => message)).toEqual([
+      'the remote refuses our credentials',
+      'the remote is back',
+    ])
+  })
+
   it.each(['unknown', 'provider_unavailable', 'provider_auth_failed'])(
     'an embedder that fails all with %s behind a server that is up is one outage: no dead letter, one line each way',
     async (code) => {

@@ -107,6 +107,7 @@ function remoteFix(config: Config, settingsPath: string, { code, hint }: Memsync
   const { remoteKind, remoteUrl } = config
   switch (code) {
     case 'MEMSYNC_REMOTE_CREDENTIALS':
+    case 'MEMSYNC_REMOTE_FORBIDDEN':
       return setIn('MEMSYNC_REMOTE_KEY', settingsPath)
     case 'MEMSYNC_REMOTE_UNAVAILABLE':
       return `start it, or correct MEMSYNC_REMOTE_URL (curl -sSv ${remoteUrl ?? 'https://api.mem0.ai'})`

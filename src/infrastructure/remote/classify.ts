@@ -12,6 +12,7 @@ export interface Verdict {
 
 const REFUSED: Verdict = { code: 'MEMSYNC_REMOTE_REFUSED' }
 const CREDENTIALS: Verdict = { code: 'MEMSYNC_REMOTE_CREDENTIALS' }
+const FORBIDDEN: Verdict = { code: 'MEMSYNC_REMOTE_FORBIDDEN' }
 const RATE_LIMITED: Verdict = { code: 'MEMSYNC_REMOTE_RATE_LIMITED' }
 const UNAVAILABLE: Verdict = { code: 'MEMSYNC_REMOTE_UNAVAILABLE' }
 const UNCLEAR: Verdict = { code: 'MEMSYNC_REMOTE_UNCLEAR' }
@@ -32,7 +33,7 @@ const STATUSES: Record<number, Verdict> = {
   422: REFUSED,
   401: CREDENTIALS,
   402: CREDENTIALS,
-  403: CREDENTIALS,
+  403: FORBIDDEN,
   407: CREDENTIALS,
   408: UNANSWERED,
   429: RATE_LIMITED,

@@ -15,6 +15,7 @@
  * - MEMSYNC_REMOTE_UNAVAILABLE (outage): not reached, or it says that it, or what it stands on, is away
  * - MEMSYNC_REMOTE_RATE_LIMITED (outage): it asks for a slower pace; `retryAfterMs` where it said how long
  * - MEMSYNC_REMOTE_CREDENTIALS (credentials): it refuses the key, the account, or its provider's key
+ * - MEMSYNC_REMOTE_FORBIDDEN (credentials): it, or a firewall before it, forbids this, for one memory or for all
  * - MEMSYNC_REMOTE_REFUSED (permanent): it refuses this memory
  * - MEMSYNC_REMOTE_UNCLEAR (outage where the answer never came, transient where it made no sense): the memory
  *   may or may not have been stored
