@@ -1,4 +1,4 @@
-/** What a connection makes of many commands at once, on a real Redis. */
+/** A connection to a real Redis: when it takes commands, and what it leaves behind. */
 import { once } from 'node:events'
 import type { Redis } from 'ioredis'
 import { afterEach, beforeEach, expect, it } from 'vitest'
@@ -15,39 +15,6 @@ beforeEach(async () => {
 afterEach(async () => {
   redis.disconnect()
   await server.stop()
-})
-
-const reads = async () =>
-  Number(/total_reads_processed:(\d+)/.exec(await redis.info('stats'))?.[1] ?? Number.NaN)
-
-/** Of one turn of promises, as jobs that end together are acknowledged; with work in between for so long. */
-function increments(count: number, workMs: number): Promise<number[]> {
-  const increment = () => {
-    const until = performance.now() + workMs
-    while (performance.now() < until);
-    return redis.incr('count')
-  }
-  return Promise.all(Array.from({ length: count }, () => Promise.resolve().then(increment)))
-}
-
-it('the commands of one turn reach Redis in one read, and are answered in their order', async () => {
-  const before = await reads()
-  // Time enough for Redis to read each of them alone.
-  const answers = await increments(100, 1)
-  expect(answers).toEqual(Array.from({ length: 100 }, (_, index) => index + 1))
-  // One is the look before.
-  expect((await reads()) - before).toBe(2)
-})
-
-it('a command alone is not held back', async () => {
-  for (let count = 1; count <= 10; count++) expect(await redis.incr('count')).toBe(count)
-})
-
-it('what a connection that breaks in the same turn did not send is sent by the next one', async () => {
-  const answers = increments(50, 0)
-  await Promise.resolve()
-  redis.stream.destroy()
-  expect((await answers).toSorted((a, b) => a - b).at(-1)).toBe(50)
 })
 
 it('commands asked for before the first connect are sent once it stands', async () => {
