@@ -5,7 +5,6 @@ import { FailureBreadth } from '../../src/queue/failureBreadth.ts'
 
 const named = (key: string) => ({ namespace: 'default', key })
 const unclear = new MemsyncError('MEMSYNC_REMOTE_UNCLEAR', 'answered 500')
-
 const forbidden = new MemsyncError('MEMSYNC_REMOTE_FORBIDDEN', 'answered 403')
 
 function classesOf(breadth: FailureBreadth, ...keys: string[]): ErrorClass[] {
