@@ -1,6 +1,6 @@
 /** `memsync snapshot create | list | verify | restore`. */
-import { rmSync } from 'node:fs'
-import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
+import { rmSync, statSync } from 'node:fs'
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { formatDuration } from '../duration.ts'
 import { MemsyncError } from '../errors.ts'
@@ -125,8 +125,10 @@ async function verifyFolder(dataDir: string): Promise<string> {
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
   for (const name of await readdir(dataDir)) {
     if (!name.startsWith('verify-')) continue
-    const about = await stat(join(dataDir, name)).catch(() => undefined)
-    if (about && Date.now() - about.mtimeMs > ABANDONED_MS) await rm(join(dataDir, name), { recursive: true })
+    // Whoever else tidies up, or is done with its own, may have been first.
+    const about = statSync(join(dataDir, name), { throwIfNoEntry: false })
+    if (about && Date.now() - about.mtimeMs > ABANDONED_MS)
+      await rm(join(dataDir, name), { recursive: true, force: true })
   }
   return mkdtemp(join(dataDir, 'verify-'))
 }

@@ -90,6 +90,7 @@ export async function serveByCommand({ config, endpoint, history, status, isAlon
       .openWithRedis()
       .then((open) => open.sweep())
       .catch(() => undefined)
+  // What fails is told to the page when it asks.
   const look = () => void sources.status().catch(() => undefined)
   look()
   const sampling = setInterval(look, SAMPLE_INTERVAL_MS)

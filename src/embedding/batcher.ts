@@ -71,6 +71,7 @@ export class EmbedBatcher {
    */
   async embed<T extends { texts: readonly Text[] }>(load: () => Promise<T>, signal: AbortSignal): Promise<T> {
     const admitted = this.turn.then(() => this.admit(load, signal))
+    // Its own caller is told; the next in the line has its turn all the same.
     this.turn = admitted.catch(() => undefined)
     const { loaded, done } = await admitted
     await interruptible(done, signal)
