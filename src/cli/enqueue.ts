@@ -2,7 +2,7 @@
 
 import type { MemoryInput } from '../jobs/index.ts'
 import { decodeUtf8 } from '../jobs/jsonText.ts'
-import { encodeJsonValue } from '../jobs/jsonValue.ts'
+import { checkJsonValue } from '../jobs/jsonValue.ts'
 import { DEFAULT_NAMESPACE } from '../jobs/key.ts'
 import { printable } from '../printable.ts'
 import type { CommandContext } from './context.ts'
@@ -37,7 +37,7 @@ export async function enqueue(
   const text = valueText === '-' ? decodeUtf8(await readStdin(maxValueBytes), 'stdin') : valueText
   const value = flags.string ? text : parseValueText(text)
   // Here already, so that nothing oversized is sent; the rest of the contract is checked where the job is added.
-  encodeJsonValue(value, maxValueBytes)
+  checkJsonValue(value, maxValueBytes)
   const memory: MemoryInput = {
     key,
     value,

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod'
 import { MemsyncError } from '../errors.ts'
-import { assertJsonValue, encodeJsonValue, isPlainObject, type JsonValue } from './jsonValue.ts'
+import { assertJsonValue, checkJsonValue, isPlainObject, type JsonValue } from './jsonValue.ts'
 import { DEFAULT_NAMESPACE, findTextProblem, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES } from './key.ts'
 
 export { DEFAULT_NAMESPACE, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES }
@@ -192,7 +192,7 @@ function checkValue(data: MemoryInput, payload: MemorySyncPayload, maxValueBytes
     if (Object.hasOwn(data, 'value')) assertJsonValue(data.value)
     throw new MemsyncError('MEMSYNC_INVALID_MEMORY', 'value: missing, and a set needs one')
   }
-  encodeJsonValue(data.value, maxValueBytes)
+  checkJsonValue(data.value, maxValueBytes)
 }
 
 /** The published contract: one JSON Schema per job name, draft 2020-12. */

@@ -11,6 +11,9 @@ export type JsonValue = null | boolean | number | string | JsonValue[] | { [name
 /** The deepest nesting taken; the parsers of other languages begin to fail above it. */
 export const MAX_VALUE_DEPTH = 500
 
+/** Bytes of JSON at most for each that a walk counts: a number counts as one, and may be 24 long, and a comma. */
+const MAX_BYTES_OF_ONE = 25
+
 const IDENTIFIER = /^[A-Za-z_$][\w$]*$/
 
 type Path = readonly (string | number)[]
@@ -61,6 +64,11 @@ class Walk {
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes
     this.#bytesLeft = maxBytes
+  }
+
+  /** The most that the JSON of what was visited can have. */
+  get maxJsonBytes(): number {
+    return (this.#maxBytes - this.#bytesLeft) * MAX_BYTES_OF_ONE
   }
 
   visit(node: unknown): void {
@@ -147,20 +155,31 @@ export function isDeeperThan(value: unknown, levels: number): boolean {
   return levels === 0 || Object.values(value).some((item) => isDeeperThan(item, levels - 1))
 }
 
-/** Throws `MEMSYNC_INVALID_VALUE` or `MEMSYNC_VALUE_TOO_LARGE` with the path of what is not JSON. */
-export function assertJsonValue(
-  value: unknown,
-  maxBytes = Number.POSITIVE_INFINITY,
-): asserts value is JsonValue {
-  new Walk(maxBytes).visit(value)
+/** @throws MEMSYNC_INVALID_VALUE, with the path of what is not JSON */
+export function assertJsonValue(value: unknown): asserts value is JsonValue {
+  new Walk(Number.POSITIVE_INFINITY).visit(value)
+}
+
+/**
+ * Makes the JSON text only where the value comes near the limit.
+ * @throws MEMSYNC_INVALID_VALUE where it is not JSON, MEMSYNC_VALUE_TOO_LARGE above `maxBytes` of UTF-8
+ */
+export function checkJsonValue(value: unknown, maxBytes: number): void {
+  const walk = new Walk(maxBytes)
+  walk.visit(value)
+  if (walk.maxJsonBytes > maxBytes) encodeWithin(value, maxBytes)
 }
 
 /**
  * The value as JSON text.
- * @throws MEMSYNC_INVALID_VALUE where it is not JSON, MEMSYNC_VALUE_TOO_LARGE above `maxBytes` of UTF-8.
+ * @throws MEMSYNC_INVALID_VALUE where it is not JSON, MEMSYNC_VALUE_TOO_LARGE above `maxBytes` of UTF-8
  */
 export function encodeJsonValue(value: unknown, maxBytes: number): string {
-  assertJsonValue(value, maxBytes)
+  new Walk(maxBytes).visit(value)
+  return encodeWithin(value, maxBytes)
+}
+
+function encodeWithin(value: unknown, maxBytes: number): string {
   const json = JSON.stringify(value)
   const bytes = Buffer.byteLength(json)
   if (bytes > maxBytes) throw tooLarge(String(bytes), maxBytes)

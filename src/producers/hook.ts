@@ -12,7 +12,7 @@ import { askDaemon } from '../daemon/controlClient.ts'
 import type { Status } from '../daemon/status.ts'
 import { MemsyncError } from '../errors.ts'
 import type { MemoryInput } from '../jobs/index.ts'
-import { encodeJsonValue } from '../jobs/jsonValue.ts'
+import { checkJsonValue } from '../jobs/jsonValue.ts'
 import { findTextProblem, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES } from '../jobs/key.ts'
 import type { SettingName } from '../settings.ts'
 import { createHandOver } from './handOver.ts'
@@ -103,7 +103,7 @@ async function answer(input: HookInput, { config, embed }: Settings): Promise<st
 function checkMemory({ key, namespace, value }: MemoryInput, maxValueBytes: number): void {
   const problem = findTextProblem(key, MAX_KEY_BYTES) ?? findTextProblem(namespace, MAX_NAMESPACE_BYTES)
   if (problem) throw new MemsyncError('MEMSYNC_INVALID_MEMORY', `key or namespace: ${problem}`)
-  encodeJsonValue(value, maxValueBytes)
+  checkJsonValue(value, maxValueBytes)
 }
 
 interface Settings {

@@ -162,15 +162,9 @@ export class Lane {
     const { queueName, queuePrefix, redis, onWorkerError } = this.options
     const held = new Set<Job>()
     this.held = held
-    const hold = async (job: Job, token: string | undefined, signal: AbortSignal | undefined) => {
-      held.add(job)
-      try {
-        return await this.run(job, token, signal)
-      } finally {
-        held.delete(job)
-      }
-    }
-    const worker = new LaneWorker(queueName, hold, {
+    const run = (job: Job, token: string | undefined, signal: AbortSignal | undefined) =>
+      this.run(job, token, signal, held)
+    const worker = new LaneWorker(queueName, run, {
       connection: redis,
       prefix: queuePrefix,
       concurrency: Math.max(1, this.concurrency),
@@ -209,7 +203,13 @@ export class Lane {
     return worker
   }
 
-  private async run(job: Job, token: string | undefined, signal: AbortSignal | undefined): Promise<unknown> {
+  private async run(
+    job: Job,
+    token: string | undefined,
+    signal: AbortSignal | undefined,
+    held: Set<Job>,
+  ): Promise<unknown> {
+    held.add(job)
     const laneJob: LaneJob = {
       id: job.id ?? '',
       name: job.name,
@@ -225,6 +225,8 @@ export class Lane {
     } catch (thrown) {
       const error = toMemsyncError(thrown, 'MEMSYNC_HANDLER_FAILED')
       return await this.fail(job, token, stopped.aborted ? interrupted(error) : error)
+    } finally {
+      held.delete(job)
     }
   }
 

@@ -46,21 +46,22 @@ export class LaneWorker extends Worker {
   }
 
   /** @returns the next job, where one was fetched in the same exchange */
-  override async processJob(
-    job: Job,
-    token: string,
-    fetchNextCallback?: () => boolean,
+  override processJob(...process: Parameters<Worker['processJob']>): ReturnType<Worker['processJob']> {
+    return unreadable.has(process[0]) ? this.processUnreadable(...process) : super.processJob(...process)
+  }
+
+  private async processUnreadable(
+    ...process: Parameters<Worker['processJob']>
   ): ReturnType<Worker['processJob']> {
-    if (unreadable.has(job)) {
-      try {
-        await job.updateData(job.data)
-      } catch (error) {
-        // It stays in flight without a lock: the stalled check has it run again.
-        this.emit('error', error instanceof Error ? error : new Error(String(error)))
-        return undefined
-      }
+    const [job] = process
+    try {
+      await job.updateData(job.data)
+    } catch (error) {
+      // It stays in flight without a lock: the stalled check has it run again.
+      this.emit('error', error instanceof Error ? error : new Error(String(error)))
+      return undefined
     }
-    return super.processJob(job, token, fetchNextCallback)
+    return super.processJob(...process)
   }
 
   /** @returns the next job, where one was fetched in the same exchange */

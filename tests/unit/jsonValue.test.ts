@@ -1,7 +1,12 @@
 import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { assertJsonValue, encodeJsonValue, MAX_VALUE_DEPTH } from '../../src/jobs/jsonValue.ts'
+import {
+  assertJsonValue,
+  checkJsonValue,
+  encodeJsonValue,
+  MAX_VALUE_DEPTH,
+} from '../../src/jobs/jsonValue.ts'
 
 const NO_LIMIT = Number.MAX_SAFE_INTEGER
 
@@ -123,6 +128,27 @@ describe('encodeJsonValue', () => {
       message: expect.stringContaining(`limit is ${bytes - 1} `),
     }
     expect(() => encodeJsonValue(value, bytes - 1)).toThrow(expect.objectContaining(refusal))
+  })
+
+  it('refuses by the check alone what it would refuse to write', () => {
+    const longest = fc.constantFrom(-Number.MAX_VALUE, '\u0000', '\ud800', 'é', false, null)
+    const { tree } = fc.letrec((tie) => ({
+      tree: fc.oneof(
+        longest,
+        fc.array(tie('tree')),
+        fc.dictionary(fc.constantFrom('\u0001', 'a'), tie('tree')),
+      ),
+    }))
+    const long = fc
+      .tuple(tree, fc.integer({ min: 1, max: 50 }))
+      .map(([value, times]) => Array(times).fill(value))
+    const property = fc.property(fc.oneof(fc.jsonValue(), tree, long), (value) => {
+      const bytes = Buffer.byteLength(JSON.stringify(value))
+      checkJsonValue(value, bytes)
+      const code = 'MEMSYNC_VALUE_TOO_LARGE'
+      expect(() => checkJsonValue(value, bytes - 1)).toThrow(expect.objectContaining({ code }))
+    })
+    fc.assert(property)
   })
 
   it('ends at once on a small value whose JSON would be endless', () => {
