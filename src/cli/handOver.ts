@@ -13,6 +13,11 @@ import { notice } from './output.ts'
 /** A daemon that takes longer hangs, or its Redis does; the spool takes what it may or may not have taken. */
 const ANSWER_TIMEOUT_MS = 2_000
 
+/** Whoever waits for longer wants to know why. */
+const STILL_WAITING_AFTER_MS = 3_000
+
+const STILL_WAITING_NOTICE = 'not done yet, still waiting; `memsync status` shows what holds it up'
+
 /** Said where nothing consumes the queue. */
 export const NO_DAEMON_NOTICE = 'no daemon runs, so it waits in the queue: start one with `memsync daemon`'
 
@@ -106,7 +111,8 @@ async function noticeSpooled(context: CommandContext): Promise<void> {
 }
 
 /**
- * Hands the job over and waits until it is done: by the daemon, or by this process where none runs.
+ * Hands the job over and waits until it is done, however long that takes: by the daemon, or by this process where none
+ * runs.
  * @throws what the handler failed with; MEMSYNC_BAD_SETTING where the daemon uses another Redis
  */
 export async function handOverAndWait<N extends JobName>(
@@ -124,9 +130,11 @@ export async function handOverAndWait<N extends JobName>(
     queue.register('MEMORY_SYNC', BUILT_IN_HANDLERS.MEMORY_SYNC)
     queue.register('MEMORY_ROLLBACK', BUILT_IN_HANDLERS.MEMORY_ROLLBACK)
   }
+  const stillWaiting = setTimeout(() => notice(STILL_WAITING_NOTICE), STILL_WAITING_AFTER_MS)
   try {
     return await queue.dispatch(job, data)
   } finally {
+    clearTimeout(stillWaiting)
     await queue.close()
   }
 }

@@ -134,6 +134,22 @@ describe('beside a daemon', () => {
     expect((await cli.run(['history', 'hung', '--json'])).stdout.trim().split('\n')).toHaveLength(1)
   })
 
+  it('enqueue --wait says when it takes long, and waits on', async () => {
+    daemon.kill('SIGSTOP')
+    const args = [MEMSYNC, 'enqueue', 'held', '1', '--wait']
+    const waiting = spawn(process.execPath, args, { env: isolatedEnvironment(cli.dataDir) })
+    const ended = once(waiting, 'exit')
+    try {
+      const [told] = (await once(waiting.stderr, 'data')) as [Buffer]
+      expect(String(told)).toBe('memsync: not done yet, still waiting; `memsync status` shows what holds it up\n')
+      expect(waiting.exitCode).toBe(null)
+    } finally {
+      daemon.kill('SIGCONT')
+    }
+    expect(await ended).toEqual([0, null])
+    expect(await value('held')).toBe(1)
+  })
+
   it('enqueue, delete and the reads load no library of the queue', async () => {
     const hook = join(tempDir(), 'log-imports.mjs')
     writeFileSync(
