@@ -141,7 +141,9 @@ describe('beside a daemon', () => {
     const ended = once(waiting, 'exit')
     try {
       const [told] = (await once(waiting.stderr, 'data')) as [Buffer]
-      expect(String(told)).toBe('memsync: not done yet, still waiting; `memsync status` shows what holds it up\n')
+      expect(String(told)).toBe(
+        'memsync: not done yet, still waiting; `memsync status` shows what holds it up\n',
+      )
       expect(waiting.exitCode).toBe(null)
     } finally {
       daemon.kill('SIGCONT')
