@@ -13,7 +13,7 @@ import { notice } from './output.ts'
 /** A daemon that takes longer hangs, or its Redis does; the spool takes what it may or may not have taken. */
 const ANSWER_TIMEOUT_MS = 2_000
 
-/** Whoever waits for longer wants to know why. */
+/** Whoever waits for a daemon for longer wants to know why. */
 const STILL_WAITING_AFTER_MS = 3_000
 
 const STILL_WAITING_NOTICE = 'not done yet, still waiting; `memsync status` shows what holds it up'
@@ -126,11 +126,14 @@ export async function handOverAndWait<N extends JobName>(
   ])
   await checkSameRedis(context)
   const queue = new TypedWorkerQueue({ config: context.config })
-  if (!(await daemonRuns(context))) {
+  const isDaemonThere = await daemonRuns(context)
+  if (!isDaemonThere) {
     queue.register('MEMORY_SYNC', BUILT_IN_HANDLERS.MEMORY_SYNC)
     queue.register('MEMORY_ROLLBACK', BUILT_IN_HANDLERS.MEMORY_ROLLBACK)
   }
-  const stillWaiting = setTimeout(() => notice(STILL_WAITING_NOTICE), STILL_WAITING_AFTER_MS)
+  const stillWaiting = isDaemonThere
+    ? setTimeout(() => notice(STILL_WAITING_NOTICE), STILL_WAITING_AFTER_MS)
+    : undefined
   try {
     return await queue.dispatch(job, data)
   } finally {
