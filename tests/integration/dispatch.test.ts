@@ -133,7 +133,7 @@ describe('dispatch', () => {
     const { config, startWorker, server } = await machine()
     const taken = Promise.withResolvers<void>()
     const released = Promise.withResolvers<void>()
-    await startWorker({
+    const worker = await startWorker({
       handlers: {
         MEMORY_SYNC: async (payload, context) => {
           taken.resolve()
@@ -145,8 +145,8 @@ describe('dispatch', () => {
     const pending = queueOn(config).dispatch('MEMORY_SYNC', { key: 'k', value: 1 })
     await taken.promise
     await server.kill()
+    await waitFor('the loss is noticed', () => worker.redisHealth.current.state === 'down')
     released.resolve()
-    await sleep(300)
     await server.restart()
     expect(await pending).toEqual({ status: 'success', key: 'k' })
   })

@@ -279,6 +279,7 @@ describe('a daemon that makes no progress', () => {
     await producer.add(keysOf('k', 2000))
     const pid = (await privateRedisPid(dataDir)) ?? 0
     process.kill(pid, 'SIGSTOP')
+    // More than the two stall timeouts after which a daemon that hangs would end.
     await sleep(3500)
     process.kill(pid, 'SIGCONT')
     await nothingIsPending(producer, 10_000)
