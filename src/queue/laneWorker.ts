@@ -46,14 +46,14 @@ export class LaneWorker extends Worker {
   }
 
   /** @returns the next job, where one was fetched in the same exchange */
-  override processJob(...process: Parameters<Worker['processJob']>): ReturnType<Worker['processJob']> {
-    return unreadable.has(process[0]) ? this.processUnreadable(...process) : super.processJob(...process)
+  override processJob(...args: Parameters<Worker['processJob']>): ReturnType<Worker['processJob']> {
+    return unreadable.has(args[0]) ? this.processUnreadable(...args) : super.processJob(...args)
   }
 
   private async processUnreadable(
-    ...process: Parameters<Worker['processJob']>
+    ...args: Parameters<Worker['processJob']>
   ): ReturnType<Worker['processJob']> {
-    const [job] = process
+    const [job] = args
     try {
       await job.updateData(job.data)
     } catch (error) {
@@ -61,7 +61,7 @@ export class LaneWorker extends Worker {
       this.emit('error', error instanceof Error ? error : new Error(String(error)))
       return undefined
     }
-    return super.processJob(...process)
+    return super.processJob(...args)
   }
 
   /** @returns the next job, where one was fetched in the same exchange */
