@@ -121,6 +121,27 @@ describe('enqueueMany with onAccepted', () => {
     }
   })
 
+  it('reads its source no faster than Redis takes the memories', async () => {
+    const redis = await startTestRedis()
+    const queue = new TypedWorkerQueue({ config: { redisUrl: redis.url, dataDir: tempDir() } })
+    try {
+      let heard = 0
+      let longestLead = 0
+      const source = async function* () {
+        for (let read = 0; read < 10_000; read++) {
+          longestLead = Math.max(longestLead, read - heard)
+          yield { key: `k${read}`, value: read }
+        }
+      }
+      expect(await queue.enqueueMany(source(), { onAccepted: () => heard++ })).toEqual({ accepted: 10_000 })
+      // One batch on its way, one being filled.
+      expect(longestLead).toBeLessThanOrEqual(2 * 500)
+    } finally {
+      await queue.close()
+      await redis.stop()
+    }
+  })
+
   it('ends where the listener throws, with what it threw', async () => {
     const redis = await startTestRedis()
     const queue = new TypedWorkerQueue({ config: { redisUrl: redis.url, dataDir: tempDir() } })
