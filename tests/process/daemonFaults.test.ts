@@ -12,6 +12,7 @@ import { privateRedisPid } from '../support/cli.ts'
 import { spawnDaemon, startDaemon, type TestDaemon } from '../support/daemon.ts'
 import { keysOf, type Producer, produceOn } from '../support/producer.ts'
 import { expectPrompt } from '../support/promptness.ts'
+import { signalProcess } from '../support/signalProcess.ts'
 import { tempDir } from '../support/tempDir.ts'
 import { waitFor } from '../support/waitFor.ts'
 
@@ -158,7 +159,7 @@ describe('kill -9 of the private Redis under load', () => {
     await waitFor('work goes on', async () => (await daemon.status()).totals.synced > 500)
     for (let kill = 1; kill <= 3; kill++) {
       const pid = await privateRedisPid(dataDir)
-      process.kill(pid ?? 0, 'SIGKILL')
+      signalProcess(pid, 'SIGKILL')
       await waitFor('another one answers', async () => {
         const isAnother = ![undefined, pid].includes(await privateRedisPid(dataDir))
         return isAnother && (await probeRedis(privateRedisSocket(dataDir))) === 'ready'
@@ -184,7 +185,7 @@ describe('kill -9 of the private Redis under load', () => {
     for (let kill = 1; kill <= 4; kill++) {
       const isReady = async () => (await probeRedis(privateRedisSocket(dataDir))) === 'ready'
       await waitFor('one is ready', isReady, { intervalMs: 1 })
-      process.kill((await privateRedisPid(dataDir)) ?? 0, 'SIGKILL')
+      signalProcess(await privateRedisPid(dataDir), 'SIGKILL')
     }
     await waitFor('a memory is accepted', () => enqueue(dataDir, 'k'))
     await waitFor('it is synced', async () => (await daemon.status()).totals.synced === 1)
@@ -276,13 +277,16 @@ describe('a daemon that makes no progress', () => {
     const dataDir = dataFolder()
     const daemon = await daemonIn(dataDir, { MEMSYNC_STALL_TIMEOUT_MS: '1000' })
     const producer = await producerIn(dataDir)
-    await producer.add(keysOf('k', 2000))
-    const pid = (await privateRedisPid(dataDir)) ?? 0
-    process.kill(pid, 'SIGSTOP')
+    const pid = await privateRedisPid(dataDir)
+    // Few: a disk that stands still for longer than the timeout while these are written is a stall.
+    await producer.add(keysOf('k', 300))
+    signalProcess(pid, 'SIGSTOP')
     // More than the two stall timeouts after which a daemon that hangs would end.
     await sleep(3500)
-    process.kill(pid, 'SIGCONT')
-    await nothingIsPending(producer, 10_000)
+    expect((await daemon.status()).totals.synced).toBeLessThan(300)
+    signalProcess(pid, 'SIGCONT')
+    await nothingIsPending(producer, 20_000)
+    expect(await daemon.status()).toMatchObject({ totals: { synced: 300 } })
     expect(daemon.log.map((line) => line.msg)).toEqual(['the private redis runs', 'ready'])
   })
 })

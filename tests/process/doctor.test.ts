@@ -19,6 +19,7 @@ import { startFakeOpenai } from '../support/fakeOpenai.ts'
 import { startFaultyHttp } from '../support/faultyHttp.ts'
 import { expectPrompt } from '../support/promptness.ts'
 import { startTestRedis } from '../support/redis.ts'
+import { signalProcess } from '../support/signalProcess.ts'
 import { canMountDisk, mountSmallDisk, unmountSmallDisk } from '../support/smallDisk.ts'
 import { tempDir } from '../support/tempDir.ts'
 import { waitFor } from '../support/waitFor.ts'
@@ -223,8 +224,7 @@ const FAULTS: Fault[] = [
     hangs: true,
     plant: async ({ dataDir }, later) => {
       await daemonOn(dataDir, later)
-      const pid = (await privateRedisPid(dataDir)) ?? 0
-      process.kill(pid, 'SIGSTOP')
+      signalProcess(await privateRedisPid(dataDir), 'SIGSTOP')
       return undefined
     },
     finds: { hop: 'redis', state: 'failure', says: /process \d+\) .* does not answer/, fix: /^kill -9 \d+ / },

@@ -19,6 +19,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest'
 import { type PrivateRedis, privateRedisSocket, startPrivateRedis } from '../../src/queue/privateRedis.ts'
 import { findRedisServer, findServerProcess } from '../../src/queue/redisProcess.ts'
 import { endWithThisProcess } from '../support/lifeline.ts'
+import { signalProcess } from '../support/signalProcess.ts'
 import { tempDir } from '../support/tempDir.ts'
 import { waitFor } from '../support/waitFor.ts'
 
@@ -159,12 +160,12 @@ describe('a private Redis', () => {
   it('is not started a second time while one lives that does not answer', async () => {
     const dataDir = tempDir()
     const redis = await start(dataDir)
-    process.kill(redis.pid ?? 0, 'SIGSTOP')
+    signalProcess(redis.pid, 'SIGSTOP')
     await expect(startPrivateRedis({ dataDir, silenceTimeoutMs: 100 })).rejects.toMatchObject({
       code: 'MEMSYNC_QUEUE_UNAVAILABLE',
       message: expect.stringContaining(`process ${redis.pid} serves`),
     })
-    process.kill(redis.pid ?? 0, 'SIGCONT')
+    signalProcess(redis.pid, 'SIGCONT')
     expect(await start(dataDir)).toMatchObject({ startedHere: false, pid: redis.pid })
   })
 
@@ -233,7 +234,7 @@ describe('a private Redis', () => {
       }).listen(socket)
     `)
     const redis = await startPrivateRedis({ dataDir: tempDir(), silenceTimeoutMs: 300 })
-    process.kill(redis.pid ?? 0, 'SIGKILL')
+    signalProcess(redis.pid, 'SIGKILL')
   })
 
   it('gives up a start that is aborted, and leaves no process', async () => {
@@ -291,7 +292,7 @@ describe('stopping a private Redis', () => {
 
   it('kills one that does not answer', async () => {
     const redis = await start(tempDir())
-    process.kill(redis.pid ?? 0, 'SIGSTOP')
+    signalProcess(redis.pid, 'SIGSTOP')
     await redis.stop()
     await waitFor('the process is gone', () => !running(redis.pid))
   })

@@ -1,5 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
+/** A look that has not come back this long after the deadline never will: what it asks hangs. */
+const LOOK_GRACE_MS = 20_000
+
 type Truthy<T> = Exclude<T, false | 0 | '' | null | undefined>
 
 /**
@@ -17,7 +20,7 @@ export async function waitFor<T>(
   let cause: unknown
   for (;;) {
     try {
-      last = await condition()
+      last = await inTime(condition, deadline + LOOK_GRACE_MS - performance.now())
       cause = undefined
       if (last) return last as Truthy<T>
     } catch (error) {
@@ -28,5 +31,15 @@ export async function waitFor<T>(
       throw new Error(`waited ${timeoutMs} ms in vain until ${what}; ${seen}`, { cause })
     }
     await sleep(intervalMs)
+  }
+}
+
+async function inTime<T>(look: () => T | Promise<T>, timeoutMs: number): Promise<T> {
+  const late = Promise.withResolvers<never>()
+  const timer = setTimeout(() => late.reject(new Error('the last look did not come back')), timeoutMs)
+  try {
+    return await Promise.race([look(), late.promise])
+  } finally {
+    clearTimeout(timer)
   }
 }
