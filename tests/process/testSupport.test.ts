@@ -173,4 +173,12 @@ describe('waiting', () => {
       'last error: Error: no sky',
     )
   })
+
+  it('fails where what it asks never answers', async () => {
+    const asked = waitFor('it rains', () => new Promise<boolean>(() => undefined), {
+      timeoutMs: 20,
+      graceMs: 20,
+    })
+    await expect(asked).rejects.toThrowError('last error: Error: the last look did not come back')
+  })
 })

@@ -1,26 +1,24 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** A look that has not come back this long after the deadline never will: what it asks hangs. */
-const LOOK_GRACE_MS = 20_000
-
 type Truthy<T> = Exclude<T, false | 0 | '' | null | undefined>
 
 /**
  * Polls until `condition` returns something truthy, and returns that.
  * @param what completes "waited in vain until ..."
+ * @param graceMs a look that has not come back this long after the deadline never will: what it asks hangs
  * @throws with `what`, the last value seen and the last error thrown, after `timeoutMs`
  */
 export async function waitFor<T>(
   what: string,
   condition: () => T | Promise<T>,
-  { timeoutMs = 20_000, intervalMs = 10 } = {},
+  { timeoutMs = 20_000, intervalMs = 10, graceMs = 20_000 } = {},
 ): Promise<Truthy<T>> {
   const deadline = performance.now() + timeoutMs
   let last: T | undefined
   let cause: unknown
   for (;;) {
     try {
-      last = await inTime(condition, deadline + LOOK_GRACE_MS - performance.now())
+      last = await inTime(condition, deadline + graceMs - performance.now())
       cause = undefined
       if (last) return last as Truthy<T>
     } catch (error) {
