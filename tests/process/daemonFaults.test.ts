@@ -197,7 +197,7 @@ describe('a stop by SIGTERM', () => {
     const dataDir = dataFolder()
     const daemon = await daemonIn(dataDir)
     const producer = await producerIn(dataDir)
-    await producer.add(keysOf('k', 3000))
+    await producer.add(keysOf('k', 1000))
     await waitFor('jobs are in flight', async () => (await producer.queue.getActiveCount()) > 0, {
       intervalMs: 1,
     })
@@ -213,7 +213,7 @@ describe('a stop by SIGTERM', () => {
 
     const next = await daemonIn(dataDir)
     const readyAt = performance.now()
-    await waitFor('the rest is synced', async () => (await next.status()).totals.synced === 3000)
+    await waitFor('the rest is synced', async () => (await next.status()).totals.synced === 1000)
     // Sooner than a lock expires, which takes 10 s: the stop left nothing in flight.
     expectPrompt(performance.now() - readyAt, 8000)
     expect(next.log.find((line) => line.msg === 'the private redis runs')).toMatchObject({ adopted: false })

@@ -127,8 +127,9 @@ describe('a Redis that is away at boot', () => {
       await endedInTime(impatient)
       await end(producer)
       const overAt = performance.now()
-      await synced(daemon, 500)
+      await waitFor('work goes on', async () => (await daemon.status()).totals.synced > 0)
       expectPrompt(performance.now() - overAt, 3000)
+      await synced(daemon, 500)
       expect(told(daemon)).toEqual(['redis is away', 'redis is back'])
     },
   )
