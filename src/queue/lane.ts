@@ -12,6 +12,7 @@ import { DEFAULT_ATTEMPTS } from '../jobs/index.ts'
 import { memoryNameIn } from '../jobs/key.ts'
 import type { Logger } from '../logger.ts'
 import { queueTelemetry } from '../tracing/current.ts'
+import { CompletedJobs, KEEP_ALL } from './completedJobs.ts'
 import { formatFailedReason, nextFailureNote, type Stage } from './failure.ts'
 import { assertReadable, JobFailure, LaneWorker } from './laneWorker.ts'
 import { decideFailure } from './outcome.ts'
@@ -28,8 +29,6 @@ export const ORPHAN_MS = LOCK_DURATION_MS + STALLED_CHECK_MS
  */
 const MAX_STALLS = 25
 const GIVE_BACK_DELAY_MS = 1_000
-/** Enough for whoever waits for a result to find it. */
-const KEEP_COMPLETED = { count: 1000, age: 3600 }
 
 export interface LaneJob {
   id: string
@@ -69,6 +68,7 @@ export interface LaneOptions {
 export class Lane {
   readonly queue: Queue
   private readonly options: LaneOptions
+  private readonly completedJobs: CompletedJobs
   private worker: LaneWorker | undefined
   private concurrency: number
   private readonly stopping = new AbortController()
@@ -88,6 +88,7 @@ export class Lane {
       ...queueTelemetry(),
     })
     this.queue.on('error', options.onWorkerError)
+    this.completedJobs = new CompletedJobs(this.queue, options.redis, options.onWorkerError)
   }
 
   /** Jobs that ended since the lane was made; grows as long as it makes progress. */
@@ -173,7 +174,7 @@ export class Lane {
       stalledInterval: STALLED_CHECK_MS,
       maxStalledCount: MAX_STALLS,
       runRetryDelay: 1_000,
-      removeOnComplete: KEEP_COMPLETED,
+      removeOnComplete: KEEP_ALL,
       skipVersionCheck: true,
       ...queueTelemetry(),
       settings: {
@@ -192,6 +193,7 @@ export class Lane {
     worker.on('active', normalise)
     worker.on('completed', () => {
       this.finished++
+      this.completedJobs.completed()
       this.options.onSuccess()
     })
     worker.on('failed', (job) => {
@@ -279,7 +281,7 @@ function failureFor(error: MemsyncError): JobFailure {
 function normalise(job: Job): void {
   if (!job.opts.attempts) job.opts.attempts = DEFAULT_ATTEMPTS
   job.opts.removeOnFail = false
-  job.opts.removeOnComplete = KEEP_COMPLETED
+  job.opts.removeOnComplete = KEEP_ALL
   const given = job.opts.backoff
   const delay = typeof given === 'object' ? given.delay : given
   job.opts.backoff = { type: 'full-jitter', ...(typeof delay === 'number' ? { delay } : {}) }
