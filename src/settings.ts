@@ -66,8 +66,8 @@ export const SETTINGS = {
   },
   MEMSYNC_CONCURRENCY: {
     parse: integer(1, 1000),
-    default: '100',
-    example: '100',
+    default: '200',
+    example: '200',
     description: 'Jobs in flight at once; what is in flight is written in one transaction.',
   },
   MEMSYNC_MAX_VALUE_BYTES: {

@@ -1,7 +1,7 @@
 /**
  * The newest completed jobs stay for a while, for whoever looks for a result late; the others are removed many at a
- * time. BullMQ's own `removeOnComplete` removes one with each that completes, which is a tenth of what Redis does for
- * a job (README, Speed).
+ * time. BullMQ's own `removeOnComplete` removes one with each that completes, which costs Redis more (README,
+ * Performance).
  */
 import type { Queue } from 'bullmq'
 import type { Redis } from 'ioredis'

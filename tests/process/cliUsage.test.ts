@@ -136,7 +136,7 @@ describe('settings', () => {
     const { code, stderr } = await cli.run(['status'], { env: { MEMSYNC_CONCURRENCY: 'many' } })
     expect(code).toBe(2)
     expect(stderr.split('\n')[0]).toMatch(
-      /^memsync: MEMSYNC_CONCURRENCY \(from environment\): "many" is not .*; for example MEMSYNC_CONCURRENCY=100 \(MEMSYNC_BAD_SETTING\)$/,
+      /^memsync: MEMSYNC_CONCURRENCY \(from environment\): "many" is not .*; for example MEMSYNC_CONCURRENCY=200 \(MEMSYNC_BAD_SETTING\)$/,
     )
   })
 })

@@ -83,7 +83,7 @@ describe('the bundle', () => {
       MEMSYNC_REMOTE_KIND: { value: 'mem0', source: 'file' },
       MEMSYNC_REMOTE_KEY: { value: '********' },
       MEMSYNC_NOTIFY_URL: { value: 'https://hooks.example/********' },
-      MEMSYNC_CONCURRENCY: { value: '100', source: 'default' },
+      MEMSYNC_CONCURRENCY: { value: '200', source: 'default' },
     })
     expect(parsed('status.json')).toMatchObject({ daemon: { running: true }, totals: { synced: 1 } })
     expect(parsed('versions.json')).toMatchObject({

@@ -133,7 +133,7 @@ describe('settings that are wrong', () => {
       'MEMSYNC_CONCURRENCY',
       'MEMSYNC_REMOTE_URL',
     ])
-    expect(config).toMatchObject({ concurrency: 100, remoteKind: 'none', queuePrefix: 'mine' })
+    expect(config).toMatchObject({ concurrency: 200, remoteKind: 'none', queuePrefix: 'mine' })
     expect(withheld).toEqual(['0', 'ftp://user:secret@vps'])
   })
 
