@@ -126,7 +126,11 @@ class ProofRun {
       const { finished, inFlight } = await this.look(redis)
       return finished >= finishedAtKill && inFlight.length >= LEAST_IN_FLIGHT
     }
-    await waitFor('the daemon is in the middle of its work', isAtWork, { timeoutMs: 60_000, intervalMs: 1 })
+    const isCaughtAtWork = async () => (await isAtWork()) && (await this.isStoppedAtWork(isAtWork))
+    await waitFor('the daemon is in the middle of its work', isCaughtAtWork, {
+      timeoutMs: 60_000,
+      intervalMs: 1,
+    })
     this.daemon?.kill('SIGKILL')
     await this.daemon?.ended
     const { finished, waiting, inFlight, active } = await this.look(redis)
@@ -139,6 +143,16 @@ class ProofRun {
       `kill ${wave + 1}: ${finished} finished, ${inFlight.length} in flight, ${waiting} waiting; ` +
         `ready again after ${readyMs} ms`,
     )
+  }
+
+  /** Stops the daemon, so that it is still at work when the kill arrives; where it is not any more, it goes on. */
+  private async isStoppedAtWork(isAtWork: () => Promise<boolean>): Promise<boolean> {
+    this.daemon?.kill('SIGSTOP')
+    // What it had sent to Redis before is carried out between the looks.
+    const looks = [await isAtWork(), await isAtWork(), await isAtWork()]
+    if (looks.at(-1)) return true
+    this.daemon?.kill('SIGCONT')
+    return false
   }
 
   /** How far the daemon is. */

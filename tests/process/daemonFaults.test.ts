@@ -13,7 +13,7 @@ import { spawnDaemon, startDaemon, type TestDaemon } from '../support/daemon.ts'
 import { keysOf, type Producer, produceOn } from '../support/producer.ts'
 import { expectPrompt } from '../support/promptness.ts'
 import { signalProcess } from '../support/signalProcess.ts'
-import { tempDir } from '../support/tempDir.ts'
+import { tempDir, tempDirInMemory } from '../support/tempDir.ts'
 import { waitFor } from '../support/waitFor.ts'
 
 const MAX_WAITING = 200
@@ -24,8 +24,7 @@ afterEach(async () => {
   for (let cleanUp = cleanUps.pop(); cleanUp; cleanUp = cleanUps.pop()) await cleanUp()
 })
 
-function dataFolder(): string {
-  const dataDir = tempDir()
+function dataFolder(dataDir = tempDir()): string {
   cleanUps.push(async () => {
     const pid = await privateRedisPid(dataDir)
     if (pid !== undefined) process.kill(pid, 'SIGKILL')
@@ -274,11 +273,11 @@ describe('a daemon that makes no progress', () => {
   })
 
   it('is not one whose Redis is frozen: that is an outage, waited out', async () => {
-    const dataDir = dataFolder()
+    // On a disk that stands still for longer than the timeout it would be a stall, and rightly so.
+    const dataDir = dataFolder(tempDirInMemory())
     const daemon = await daemonIn(dataDir, { MEMSYNC_STALL_TIMEOUT_MS: '1000' })
     const producer = await producerIn(dataDir)
     const pid = await privateRedisPid(dataDir)
-    // Few: a disk that stands still for longer than the timeout while these are written is a stall.
     await producer.add(keysOf('k', 300))
     signalProcess(pid, 'SIGSTOP')
     // More than the two stall timeouts after which a daemon that hangs would end.
@@ -293,7 +292,7 @@ describe('a daemon that makes no progress', () => {
 
 describe('a queue that was paused in Redis', () => {
   it('is told and shown, is no stall, and goes on when it is resumed', async () => {
-    const dataDir = dataFolder()
+    const dataDir = dataFolder(tempDirInMemory())
     const daemon = await daemonIn(dataDir, { MEMSYNC_STALL_TIMEOUT_MS: '1000' })
     const producer = await producerIn(dataDir)
     await producer.queue.pause()

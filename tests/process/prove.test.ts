@@ -11,14 +11,14 @@ it('nothing accepted is lost, twice or out of order, though the daemon is killed
   const seed = printedSeed('prove')
   const told: string[] = []
   const evidence = await runProof({
-    memories: 1000,
+    memories: 2000,
     kills: 2,
     seed,
     folder: tempDir(),
     tell: (line) => told.push(line),
   })
   expect(checkPromises(evidence).filter(({ problems }) => problems.length > 0)).toEqual([])
-  expect(evidence.receipts).toHaveLength(1004)
+  expect(evidence.receipts).toHaveLength(2004)
   expect(evidence.killsInFlight).toHaveLength(2)
   expect(told.filter((line) => line.startsWith('kill '))).toHaveLength(2)
 })
