@@ -38,6 +38,8 @@ export interface LaneJob {
   token: string | undefined
   /** Which try this is, from 1. */
   attempt: number
+  /** What `onArrival` returned for it. */
+  arrival: unknown
 }
 
 export type Setback = 'retried' | 'given_back'
@@ -48,7 +50,9 @@ export interface LaneOptions {
   /** The lane's own connection, ready; the caller ends it after `stop`. */
   redis: Redis
   concurrency: number
-  /** Runs one job; its result is kept with the job. Called without an await between fetch and call. */
+  /** Called as Redis's answer with a job is read, before any later answer of the connection; `process` may be called later. */
+  onArrival?: (() => unknown) | undefined
+  /** Runs one job; its result is kept with the job. */
   process: (job: LaneJob, signal: AbortSignal) => Promise<unknown>
   /** Where in the lane an error arose. */
   stageOf: (error: MemsyncError) => Stage
@@ -164,31 +168,36 @@ export class Lane {
     const held = new Set<Job>()
     this.held = held
     const run = (job: Job, token: string | undefined, signal: AbortSignal | undefined) =>
-      this.run(job, token, signal, held)
-    const worker = new LaneWorker(queueName, run, {
-      connection: redis,
-      prefix: queuePrefix,
-      concurrency: Math.max(1, this.concurrency),
-      autorun: this.concurrency > 0,
-      lockDuration: LOCK_DURATION_MS,
-      stalledInterval: STALLED_CHECK_MS,
-      maxStalledCount: MAX_STALLS,
-      runRetryDelay: 1_000,
-      removeOnComplete: KEEP_ALL,
-      skipVersionCheck: true,
-      ...queueTelemetry(),
-      settings: {
-        backoffStrategy: (attempt, _type, error, job) =>
-          computeRetryDelayMs(
-            {
-              attempt,
-              backoffMs: backoffOf(job),
-              retryAfterMs: (error as Partial<JobFailure> | undefined)?.retryAfterMs,
-            },
-            Math.random,
-          ),
+      this.run(job, token, signal, held, worker.arrivalOf(job))
+    const worker = new LaneWorker(
+      queueName,
+      run,
+      {
+        connection: redis,
+        prefix: queuePrefix,
+        concurrency: Math.max(1, this.concurrency),
+        autorun: this.concurrency > 0,
+        lockDuration: LOCK_DURATION_MS,
+        stalledInterval: STALLED_CHECK_MS,
+        maxStalledCount: MAX_STALLS,
+        runRetryDelay: 1_000,
+        removeOnComplete: KEEP_ALL,
+        skipVersionCheck: true,
+        ...queueTelemetry(),
+        settings: {
+          backoffStrategy: (attempt, _type, error, job) =>
+            computeRetryDelayMs(
+              {
+                attempt,
+                backoffMs: backoffOf(job),
+                retryAfterMs: (error as Partial<JobFailure> | undefined)?.retryAfterMs,
+              },
+              Math.random,
+            ),
+        },
       },
-    })
+      () => this.options.onArrival?.(),
+    )
     worker.on('error', onWorkerError)
     worker.on('active', normalise)
     worker.on('completed', () => {
@@ -210,6 +219,7 @@ export class Lane {
     token: string | undefined,
     signal: AbortSignal | undefined,
     held: Set<Job>,
+    arrival: unknown,
   ): Promise<unknown> {
     held.add(job)
     const laneJob: LaneJob = {
@@ -219,6 +229,7 @@ export class Lane {
       timestamp: job.timestamp,
       token,
       attempt: job.attemptsMade + 1,
+      arrival,
     }
     const stopped = signal ?? this.stopping.signal
     try {

@@ -7,8 +7,19 @@
  * - Its close waits for Redis, and without one its timers keep the process alive.
  * - It throws at each look at a job whose data is not JSON, so that the job is in flight and stalls for ever. Here its
  *   text becomes its data, as a JSON string, in Redis too: everything that reads the job from then on can.
+ * - Its loop waits for a fetch while jobs that came with an acknowledgement stand in line, so a job may run long after
+ *   Redis gave it. Here `onArrival` is called, and its result kept for the job, as the answer is read.
  */
-import { DelayedError, type Job, type JobJson, type Span, UnrecoverableError, Worker } from 'bullmq'
+import {
+  DelayedError,
+  type Job,
+  type JobJson,
+  type Processor,
+  type Span,
+  UnrecoverableError,
+  Worker,
+  type WorkerOptions,
+} from 'bullmq'
 import { MemsyncError } from '../errors.ts'
 
 /** The job failed for a reason of its own and may be tried again. */
@@ -34,7 +45,26 @@ export function assertReadable(job: Job): void {
 }
 
 export class LaneWorker extends Worker {
+  private readonly onArrival: () => unknown
+  private readonly arrivals = new WeakMap<Job, unknown>()
+
+  constructor(queueName: string, run: Processor, options: WorkerOptions, onArrival: () => unknown) {
+    super(queueName, run, options)
+    this.onArrival = onArrival
+  }
+
+  /** What `onArrival` returned when Redis's answer with this job was read. */
+  arrivalOf(job: Job): unknown {
+    return this.arrivals.get(job)
+  }
+
   protected override createJob(json: JobJson, jobId: string): Job {
+    const job = this.readJob(json, jobId)
+    this.arrivals.set(job, this.onArrival())
+    return job
+  }
+
+  private readJob(json: JobJson, jobId: string): Job {
     try {
       return super.createJob(json, jobId)
     } catch (error) {

@@ -15,7 +15,7 @@ import type { Logger } from '../logger.ts'
 import { inCommitSpan } from '../tracing/current.ts'
 import { DeadLetterSweep } from './deadLetterSweep.ts'
 import { type DeadLetter, DeadLetters } from './deadLetters.ts'
-import { EpochTracker, OWN_ID_PREFIX } from './epoch.ts'
+import { EpochTracker, type Life, OWN_ID_PREFIX } from './epoch.ts'
 import { type Commit, GroupCommit } from './groupCommit.ts'
 import { Lane, type LaneJob, type Setback } from './lane.ts'
 import { conditionError, type RedisCondition, RedisHealth } from './redisHealth.ts'
@@ -78,6 +78,7 @@ export class SyncWorker {
       queuePrefix: config.queuePrefix,
       redis,
       concurrency: config.concurrency,
+      onArrival: () => this.epochs.life,
       process: (job, signal) => this.process(job, signal),
       stageOf: (error) =>
         error.code === 'MEMSYNC_UNKNOWN_JOB' || isContractError(error) ? 'validate' : 'persist',
@@ -143,7 +144,7 @@ export class SyncWorker {
   }
 
   private process(job: LaneJob, signal: AbortSignal): Promise<unknown> {
-    const arrivedUnder = this.epochs.life
+    const arrivedUnder = job.arrival as Life | undefined
     const { queueName, sequenceQueueName } = this.options
     if (queueName === sequenceQueueName && job.id.startsWith(OWN_ID_PREFIX)) {
       throw new MemsyncError('MEMSYNC_UNKNOWN_JOB', 'the job id was chosen by its producer: set no job id')

@@ -125,7 +125,7 @@ describe('commits without a check of their own', () => {
       machine.queue.addBulk(
         keys.map((key) => ({ name: 'MEMORY_SYNC', data: { key, value }, opts: { attempts: 1 } })),
       )
-    for (let epoch = 1; epoch <= 3; epoch++) {
+    for (let epoch = 1; epoch <= 6; epoch++) {
       for (let round = 0; round < 150; round++) await add(`old ${epoch} ${round}`)
       await waitFor(
         'commits go without a check',
