@@ -50,7 +50,7 @@ export interface LaneOptions {
   /** The lane's own connection, ready; the caller ends it after `stop`. */
   redis: Redis
   concurrency: number
-  /** Called as Redis's answer with a job is read, before any later answer of the connection; `process` may be called later. */
+  /** Called as Redis's answer with a job is read; `process` may be called after later answers of the connection. */
   onArrival?: (() => unknown) | undefined
   /** Runs one job; its result is kept with the job. */
   process: (job: LaneJob, signal: AbortSignal) => Promise<unknown>
@@ -169,35 +169,30 @@ export class Lane {
     this.held = held
     const run = (job: Job, token: string | undefined, signal: AbortSignal | undefined) =>
       this.run(job, token, signal, held, worker.arrivalOf(job))
-    const worker = new LaneWorker(
-      queueName,
-      run,
-      {
-        connection: redis,
-        prefix: queuePrefix,
-        concurrency: Math.max(1, this.concurrency),
-        autorun: this.concurrency > 0,
-        lockDuration: LOCK_DURATION_MS,
-        stalledInterval: STALLED_CHECK_MS,
-        maxStalledCount: MAX_STALLS,
-        runRetryDelay: 1_000,
-        removeOnComplete: KEEP_ALL,
-        skipVersionCheck: true,
-        ...queueTelemetry(),
-        settings: {
-          backoffStrategy: (attempt, _type, error, job) =>
-            computeRetryDelayMs(
-              {
-                attempt,
-                backoffMs: backoffOf(job),
-                retryAfterMs: (error as Partial<JobFailure> | undefined)?.retryAfterMs,
-              },
-              Math.random,
-            ),
-        },
+    const worker = new LaneWorker(queueName, run, () => this.options.onArrival?.(), {
+      connection: redis,
+      prefix: queuePrefix,
+      concurrency: Math.max(1, this.concurrency),
+      autorun: this.concurrency > 0,
+      lockDuration: LOCK_DURATION_MS,
+      stalledInterval: STALLED_CHECK_MS,
+      maxStalledCount: MAX_STALLS,
+      runRetryDelay: 1_000,
+      removeOnComplete: KEEP_ALL,
+      skipVersionCheck: true,
+      ...queueTelemetry(),
+      settings: {
+        backoffStrategy: (attempt, _type, error, job) =>
+          computeRetryDelayMs(
+            {
+              attempt,
+              backoffMs: backoffOf(job),
+              retryAfterMs: (error as Partial<JobFailure> | undefined)?.retryAfterMs,
+            },
+            Math.random,
+          ),
       },
-      () => this.options.onArrival?.(),
-    )
+    })
     worker.on('error', onWorkerError)
     worker.on('active', normalise)
     worker.on('completed', () => {

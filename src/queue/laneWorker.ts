@@ -48,7 +48,7 @@ export class LaneWorker extends Worker {
   private readonly onArrival: () => unknown
   private readonly arrivals = new WeakMap<Job, unknown>()
 
-  constructor(queueName: string, run: Processor, options: WorkerOptions, onArrival: () => unknown) {
+  constructor(queueName: string, run: Processor, onArrival: () => unknown, options: WorkerOptions) {
     super(queueName, run, options)
     this.onArrival = onArrival
   }

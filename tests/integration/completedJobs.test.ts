@@ -1,8 +1,6 @@
 /** How long a job that is done stays in the queue, and that nothing of it is left afterwards. */
 import { afterEach, expect, it } from 'vitest'
-import { silentLogger } from '../../src/logger.ts'
-import { connectRedis, redisEndpoint, waitUntilReady } from '../../src/queue/connection.ts'
-import { Lane } from '../../src/queue/lane.ts'
+import { bareLaneOn } from '../support/bareLane.ts'
 import { type Machine, startMachine } from '../support/machine.ts'
 import { keysOf } from '../support/producer.ts'
 import { waitFor } from '../support/waitFor.ts'
@@ -19,29 +17,14 @@ afterEach(async () => {
 })
 
 /** A lane that has just begun, whose jobs are done as soon as they are taken. */
-async function laneOn({ config, queue }: Machine): Promise<{ errors: Error[] }> {
-  const redis = connectRedis(redisEndpoint(config), 'worker')
-  redis.on('error', () => undefined)
-  await waitUntilReady(redis, 5000)
+async function laneOn(machine: Machine): Promise<{ errors: Error[] }> {
   const errors: Error[] = []
-  const lane = new Lane({
-    queueName: queue.name,
-    queuePrefix: config.queuePrefix,
-    redis,
+  const { lane, close } = await bareLaneOn(machine, {
     concurrency: 50,
-    process: async () => undefined,
-    stageOf: () => 'persist',
-    logger: silentLogger,
-    onDependencyFailure: () => undefined,
-    onSuccess: () => undefined,
-    onDead: () => undefined,
     onWorkerError: (error) => errors.push(error),
   })
+  cleanUps.push(close)
   lane.start()
-  cleanUps.push(async () => {
-    await lane.stop(500)
-    redis.disconnect()
-  })
   return { errors }
 }
 

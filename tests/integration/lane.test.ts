@@ -4,11 +4,9 @@ import type { Job } from 'bullmq'
 import { afterEach, describe, expect, it } from 'vitest'
 import { MemsyncError } from '../../src/errors.ts'
 import type { Store } from '../../src/infrastructure/memory/port.ts'
-import { silentLogger } from '../../src/logger.ts'
-import { connectRedis, redisEndpoint, waitUntilReady } from '../../src/queue/connection.ts'
 import { BUILT_IN_HANDLERS } from '../../src/queue/index.ts'
-import { Lane, type LaneOptions } from '../../src/queue/lane.ts'
 import type { Handlers } from '../../src/queue/syncWorker.ts'
+import { bareLaneOn, connectionTo } from '../support/bareLane.ts'
 import { type Machine, startMachine } from '../support/machine.ts'
 import { expectPrompt } from '../support/promptness.ts'
 import { waitFor } from '../support/waitFor.ts'
@@ -18,37 +16,6 @@ afterEach(() => machine.close())
 
 type Handle = NonNullable<Handlers['MEMORY_SYNC']>
 const handlersWith = (handle: Handle): Handlers => ({ ...BUILT_IN_HANDLERS, MEMORY_SYNC: handle })
-
-async function connect() {
-  const redis = connectRedis(redisEndpoint(machine.config), 'worker')
-  redis.on('error', () => undefined)
-  await waitUntilReady(redis, 5000)
-  return redis
-}
-
-/** A lane alone, whose jobs are done as soon as they are taken. */
-async function bareLane(options: Partial<LaneOptions> = {}) {
-  const redis = await connect()
-  const lane = new Lane({
-    queueName: machine.queue.name,
-    queuePrefix: machine.config.queuePrefix,
-    redis,
-    concurrency: 5,
-    process: async () => undefined,
-    stageOf: () => 'persist',
-    logger: silentLogger,
-    onDependencyFailure: () => undefined,
-    onSuccess: () => undefined,
-    onDead: () => undefined,
-    onWorkerError: () => undefined,
-    ...options,
-  })
-  const close = async () => {
-    await lane.stop(500)
-    redis.disconnect()
-  }
-  return { lane, close }
-}
 
 async function stateOf(job: Job): Promise<{ state: string; attemptsMade: number }> {
   const now = await machine.queue.getJob(job.id ?? '')
@@ -64,7 +31,7 @@ describe('the gate', () => {
     machine = await startMachine()
     const inHand = { release: () => undefined as unknown, taken: Promise.withResolvers<void>() }
     let whenDone: () => void = () => undefined
-    const { lane, close } = await bareLane({
+    const { lane, close } = await bareLaneOn(machine, {
       process: () => {
         const { promise, resolve } = Promise.withResolvers<void>()
         inHand.release = resolve
@@ -99,7 +66,7 @@ describe('the gate', () => {
 
   it('shut before the first job lets none through until it opens', async () => {
     machine = await startMachine()
-    const { lane, close } = await bareLane({ concurrency: 0 })
+    const { lane, close } = await bareLaneOn(machine, { concurrency: 0 })
     lane.start()
     const job = await memory('k')
     lane.setConcurrency(0)
@@ -112,7 +79,7 @@ describe('the gate', () => {
 
   it('opens a lane that was made shut and never told to shut', async () => {
     machine = await startMachine()
-    const { lane, close } = await bareLane({ concurrency: 0 })
+    const { lane, close } = await bareLaneOn(machine, { concurrency: 0 })
     lane.start()
     await memory('k')
     await new Promise(setImmediate)
@@ -125,7 +92,7 @@ describe('the gate', () => {
 it('knows which jobs its worker holds, and that a rebuilt one holds none of the old', async () => {
   machine = await startMachine()
   const hangs = Promise.withResolvers<void>()
-  const { lane, close } = await bareLane({ process: () => hangs.promise })
+  const { lane, close } = await bareLaneOn(machine, { process: () => hangs.promise })
   lane.start()
   await memory('a')
   await memory('b')
@@ -177,7 +144,7 @@ describe('a job whose process dies', () => {
 describe('an acknowledgement that Redis refuses', () => {
   it('is no failure of the job that was done, though it has but one attempt', async () => {
     machine = await startMachine()
-    const redis = await connect()
+    const redis = await connectionTo(machine)
     const refused = Promise.withResolvers<void>()
     await machine.startWorker({
       redis,
